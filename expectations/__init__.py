@@ -1,0 +1,1 @@
+"""Gates: what must be true before the next stage may start."""

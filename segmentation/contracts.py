@@ -1,0 +1,84 @@
+"""Tables between the stages: creating them, and stamping the candidates that gates judge.
+
+Each stage writes its tables' shape once, in ``segmentation/<stage>/schema.sql``; the tables every stage
+shares are in ``segmentation/ops.sql``. Within a stage's schema, tables named ``candidate`` or
+``candidate_…`` are what a run proposes: only that stage's gate and publish step read them.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+
+from segmentation.errors import CandidateError
+from segmentation.run import Run
+from segmentation.warehouse import Connection
+
+
+def ensure_schema(con: Connection, stage: str) -> None:
+    """Create the stage's schema and tables, and the shared ``ops`` tables, where they are missing."""
+    con.execute(files("segmentation").joinpath("ops.sql").read_text(encoding="utf-8"))
+    con.execute(f"create schema if not exists {stage}")
+    script = files(f"segmentation.{stage}").joinpath("schema.sql")
+    if script.is_file():
+        con.execute(script.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One proposal of a stage: made by a run, judged by a gate, then published or held."""
+
+    stage: str
+    candidate_id: str
+    run_id: str
+    as_of: datetime
+    created_at: datetime
+    published_at: datetime | None
+
+
+def stamp_candidate(con: Connection, stage: str, run: Run) -> str:
+    """Record that the stage's candidate tables now hold this run's proposal; return its new id.
+
+    Call it in the transaction that writes the candidate tables.
+    """
+    candidate_id = f"{stage}-{uuid.uuid4().hex[:12]}"
+    con.execute(
+        "insert into ops.candidates (candidate_seq, stage, candidate_id, run_id, as_of, created_at) "
+        "values (nextval('ops.candidate_seq'), ?, ?, ?, ?, ?)",
+        [stage, candidate_id, run.run_id, run.as_of, run.recorded_at],
+    )
+    return candidate_id
+
+
+def latest_candidate(con: Connection, stage: str, *, published: bool = False) -> Candidate | None:
+    """Return the stage's newest candidate, or its newest published one; ``None`` where there is none."""
+    rows = con.execute(
+        "select stage, candidate_id, run_id, as_of, created_at, published_at from ops.candidates "
+        "where stage = ? and (published_at is not null or not ?) order by candidate_seq desc limit 1",
+        [stage, published],
+    ).fetchall()
+    return Candidate(*rows[0]) if rows else None
+
+
+def mark_published(con: Connection, stage: str, run: Run) -> str:
+    """Record that the stage's newest candidate is now what others read; return its id.
+
+    Call it in the transaction that publishes, before anything else in it.
+
+    Raises:
+        CandidateError: The newest candidate is another run's, so publishing would publish what no gate
+            of this run judged.
+    """
+    newest = latest_candidate(con, stage)
+    if newest is None or newest.run_id != run.run_id:
+        raise CandidateError(
+            f"the candidate of stage {stage} is not this run's: another run replaced it",
+            where=f"ops.candidates, newest {newest.candidate_id if newest else 'none'}",
+            expected=f"a candidate of run {run.run_id}",
+            repair=f"strata run --from {stage}",
+        )
+    con.execute(
+        "update ops.candidates set published_at = ? where candidate_id = ?",
+        [run.recorded_at, newest.candidate_id],
+    )
+    return newest.candidate_id

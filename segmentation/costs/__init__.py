@@ -1,0 +1,1 @@
+"""Costs: the bill in micros, allocated to segments so that it adds up."""

@@ -1,0 +1,125 @@
+-- Published identity: what later stages may read. Candidate tables are the stage's own business.
+create table if not exists identity.identifiers (
+    node_id bigint primary key,
+    id_type varchar not null,          -- source_customer_id, user_id, email, phone, device_id, anonymous_id
+    id_namespace varchar not null,     -- the source for source_customer_id, '' for types that are global
+    id_value varchar not null,         -- normalised
+    status varchar not null,           -- active, blocked, shared, erased
+    status_rule varchar,
+    first_seen_at timestamp not null,
+    last_seen_at timestamp not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+create table if not exists identity.edges (
+    node_a bigint not null,
+    node_b bigint not null,
+    source varchar not null,
+    evidence varchar not null,
+    tier integer not null,
+    match_probability double,
+    n_obs bigint not null,
+    first_seen_at timestamp not null,
+    last_seen_at timestamp not null,
+    admitted boolean not null,
+    reject_rule varchar,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+create sequence if not exists identity.customer_seq;
+create table if not exists identity.customers (
+    customer_id varchar primary key,
+    anchor_node_id bigint not null,
+    anchor_priority integer not null,
+    status varchar not null,           -- active, merged, retired, erased
+    merged_into varchar,
+    match_basis varchar not null,      -- deterministic, probabilistic, manual
+    n_nodes bigint not null,
+    created_at timestamp not null,     -- as_of of the run that minted the id
+    first_seen_at timestamp not null,  -- earliest sighting of any of its identifiers
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+create table if not exists identity.identifier_map (
+    node_id bigint primary key,
+    customer_id varchar not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+create table if not exists identity.identifier_map_history (
+    node_id bigint not null,
+    customer_id varchar not null,
+    valid_from timestamp not null,
+    valid_to timestamp,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+create table if not exists identity.customer_aliases (
+    old_customer_id varchar primary key,
+    customer_id varchar not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+create sequence if not exists identity.event_seq;
+create table if not exists identity.events (
+    seq bigint primary key,
+    event varchar not null,            -- create, merge, split, unmerge, move, retire, erase
+    customer_id varchar not null,
+    other_customer_id varchar,
+    n_nodes bigint not null,
+    cause_rule varchar,
+    effective_at timestamp not null,   -- as_of of the run
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- How a row of a source finds its customer: look up its raw identifier values, best type first (see
+-- entities.IDENTITY_COLUMNS), and take the first that is here. Blocked and shared values are not here.
+create table if not exists identity.identifier_lookup (
+    id_type varchar not null,
+    id_namespace varchar not null,
+    raw_value varchar not null,        -- exactly as it stands in sources.<entity>
+    node_id bigint not null,
+    customer_id varchar not null
+);
+
+create table if not exists identity.customer_accounts (
+    customer_id varchar not null,
+    account_id varchar not null,
+    role varchar not null,
+    valid_from timestamp not null,
+    valid_to timestamp,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- Consent at as_of, one row per customer and purpose that was ever asked. No row means no.
+create table if not exists identity.customer_consents (
+    customer_id varchar not null,
+    purpose varchar not null,
+    is_allowed boolean not null,
+    decided_at timestamp not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+create table if not exists identity.profiles (
+    customer_id varchar primary key,
+    email varchar,
+    phone varchar,
+    first_name varchar,
+    last_name varchar,
+    country varchar,
+    company_name varchar,
+    residency_region varchar,
+    is_known boolean not null,         -- has an identifier better than a device or a cookie
+    best_source_customer_id varchar,   -- lowest source_customer_id, for display and stable ties
+    run_id varchar not null,
+    recorded_at timestamp not null
+);

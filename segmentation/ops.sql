@@ -1,0 +1,28 @@
+-- What every stage shares: which proposals were made, and how their gates judged them.
+create schema if not exists ops;
+
+create sequence if not exists ops.candidate_seq;
+create table if not exists ops.candidates (
+    candidate_seq bigint primary key,
+    stage varchar not null,
+    candidate_id varchar not null,
+    run_id varchar not null,
+    as_of timestamp not null,
+    created_at timestamp not null,
+    published_at timestamp
+);
+
+create sequence if not exists ops.gate_result_seq;
+create table if not exists ops.gate_results (
+    gate_result_seq bigint primary key,
+    gate_id varchar not null,
+    stage varchar not null,
+    asset varchar not null,
+    materialisation varchar not null,
+    suite varchar not null,
+    severity varchar not null,
+    passed boolean not null,
+    observed json not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);

@@ -1,0 +1,1 @@
+"""Segments: definitions, the rule language, decisions, and the log of every change."""

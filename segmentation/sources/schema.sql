@@ -1,0 +1,32 @@
+-- The load ledger and the quarantine. The tables of the entities follow from entities.py.
+create sequence if not exists sources.file_id_seq;
+
+create table if not exists sources.files (
+    file_id bigint not null,
+    entity varchar not null,
+    source varchar not null,
+    path varchar not null,
+    sha256 varchar not null,
+    bytes bigint not null,
+    rows_read bigint not null,
+    rows_loaded bigint not null,
+    rows_duplicate bigint not null,
+    rows_quarantined bigint not null,
+    mapping_hash varchar not null,
+    -- loaded: in the entity's table; held: its gate failed, nothing of it was loaded.
+    status varchar not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+create table if not exists sources.quarantine (
+    file_id bigint not null,
+    entity varchar not null,
+    source varchar not null,
+    path varchar not null,
+    line bigint not null,
+    reason varchar not null,
+    raw json not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);

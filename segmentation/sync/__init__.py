@@ -1,0 +1,1 @@
+"""Sync: membership delivered to runtime systems, with proof of what each one holds."""

@@ -1,0 +1,202 @@
+"""The warehouse: one DuckDB file, one writer at a time.
+
+Belongs here: opening, locking, transactions, atomic table swaps, the copy that readers get. Does not
+belong here: what the tables mean (each stage's ``schema.sql``).
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from segmentation.errors import StrataError, WarehouseBusyError
+
+Connection = duckdb.DuckDBPyConnection
+
+
+def quote(identifier: str) -> str:
+    """Quote an SQL identifier, dots excluded: ``a"b`` becomes ``"a""b"``."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Quote an SQL string literal: ``it's`` becomes ``'it''s'``."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def transaction(con: Connection) -> Iterator[Connection]:
+    """Run a block as one transaction: all of it is seen, or nothing."""
+    con.execute("begin transaction")
+    try:
+        yield con
+    except BaseException:
+        # DuckDB ends the transaction itself on some errors; there is nothing left to undo then.
+        with suppress(duckdb.TransactionException):
+            con.execute("rollback")
+        raise
+    con.execute("commit")
+
+
+def scalar(con: Connection, sql: str, parameters: object = None) -> object:
+    """Return the single value of a query's single row, ``None`` where there is no row."""
+    rows = con.execute(sql, parameters).fetchall()
+    return rows[0][0] if rows else None
+
+
+def count(con: Connection, table: str) -> int:
+    """Return the number of rows of ``table`` (a trusted name)."""
+    return int(con.execute(f"select count(*) from {table}").fetchall()[0][0])
+
+
+def table_exists(con: Connection, schema: str, table: str) -> bool:
+    """Say whether a table or view exists."""
+    found = con.execute(
+        "select 1 from information_schema.tables where table_schema = ? and table_name = ?",
+        [schema, table],
+    ).fetchall()
+    return bool(found)
+
+
+def swap_table(con: Connection, schema: str, source: str, target: str) -> None:
+    """Publish ``source`` under the name ``target`` without copying a row.
+
+    The old target goes, ``source`` takes its name, and a view under the old name keeps the judged
+    candidate readable. Call it inside a transaction.
+    """
+    name = quote(schema)
+    con.execute(f"drop table if exists {name}.{quote(target)}")
+    con.execute(f"alter table {name}.{quote(source)} rename to {quote(target)}")
+    con.execute(f"create view {name}.{quote(source)} as select * from {name}.{quote(target)}")
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """The one file that holds all stages.
+
+    Attributes:
+        path: The live file; only a run opens it.
+        published_path: The copy that people and tools read.
+        memory_limit: DuckDB's memory limit, for example ``4GB``.
+        threads: DuckDB's threads; 0 leaves its default.
+        lock_wait_seconds: How long to wait for another writer before giving up.
+    """
+
+    path: Path
+    published_path: Path
+    memory_limit: str = "3GB"
+    threads: int = 0
+    lock_wait_seconds: float = 60.0
+
+    @property
+    def lock_path(self) -> Path:
+        """File whose advisory lock a writer holds; it says who holds it."""
+        return self.path.with_name(self.path.name + ".lock")
+
+    @property
+    def temp_directory(self) -> Path:
+        """Where the engine spills what does not fit into memory."""
+        return self.path.with_name(self.path.name + ".spill")
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open the live file for writing, alone.
+
+        Raises:
+            WarehouseBusyError: Another process held it for longer than ``lock_wait_seconds``.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock():
+            con = self._connect(self.path, read_only=False)
+            try:
+                yield con
+            finally:
+                con.close()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open the published copy for reading; it never waits for a writer.
+
+        Raises:
+            StrataError: Nothing has been published yet.
+        """
+        if not self.published_path.exists():
+            raise StrataError(
+                "nothing has been published yet",
+                where=str(self.published_path),
+                expected="a finished run",
+                repair="strata run",
+            )
+        con = self._connect(self.published_path, read_only=True)
+        try:
+            yield con
+        finally:
+            con.close()
+
+    def publish_copy(self, con: Connection, tables: Iterable[tuple[str, str]]) -> int:
+        """Write the named ``(schema, table)`` pairs to a new file and put it in place of the readers' copy.
+
+        Readers that have the old file open go on reading it; new ones see the new file. Views are
+        written out as tables. Returns the number of tables copied.
+        """
+        draft = self.published_path.with_name(self.published_path.name + ".draft")
+        self.published_path.parent.mkdir(parents=True, exist_ok=True)
+        draft.unlink(missing_ok=True)
+        copied = 0
+        con.execute(f"attach {literal(str(draft))} as published_draft")
+        try:
+            for schema, table in tables:
+                con.execute(f"create schema if not exists published_draft.{quote(schema)}")
+                con.execute(
+                    f"create table published_draft.{quote(schema)}.{quote(table)} as "
+                    f"select * from {quote(schema)}.{quote(table)}"
+                )
+                copied += 1
+        finally:
+            con.execute("detach published_draft")
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(self.published_path)
+        return copied
+
+    def _connect(self, path: Path, *, read_only: bool) -> Connection:
+        con = duckdb.connect(str(path), read_only=read_only)
+        self.temp_directory.mkdir(parents=True, exist_ok=True)
+        con.execute(f"set memory_limit = {literal(self.memory_limit)}")
+        con.execute(f"set temp_directory = {literal(str(self.temp_directory))}")
+        con.execute("set timezone = 'UTC'")
+        # Rows keep no order of their own: every result that needs one says so.
+        con.execute("set preserve_insertion_order = false")
+        if self.threads:
+            con.execute(f"set threads = {int(self.threads)}")
+        return con
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            deadline = time.monotonic() + self.lock_wait_seconds
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown"
+                        raise WarehouseBusyError(
+                            f"the warehouse is being written by another process ({holder})",
+                            where=str(self.path),
+                            expected="one writer at a time",
+                            repair="wait for the other run to end, or stop it, then run again",
+                        ) from None
+                    time.sleep(0.1)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)

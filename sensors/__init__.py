@@ -1,0 +1,1 @@
+"""What wakes the flow: new files, and what calls for people: failed gates and runs."""
