@@ -111,7 +111,7 @@ class Warehouse:
             WarehouseBusyError: Another process held it for longer than ``lock_wait_seconds``.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock():
+        with self.exclusive():
             con = self._connect(self.path, read_only=False)
             try:
                 yield con
@@ -177,7 +177,13 @@ class Warehouse:
         return con
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
+        """Keep every other writer out, without opening the file: another program is about to write it.
+
+        Raises:
+            WarehouseBusyError: Another process held it for longer than ``lock_wait_seconds``.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             deadline = time.monotonic() + self.lock_wait_seconds

@@ -1,0 +1,74 @@
+"""What assets and gates ask Dagster for: the warehouse, the settings, the run.
+
+Belongs here: thin wrappers that make settings available to steps. Does not belong here: any work on data.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from orchestration.settings import Settings
+from segmentation.run import Run, as_utc
+from segmentation.warehouse import Warehouse
+
+#: Run tag that names the moment a run describes.
+AS_OF_TAG = "strata/as_of"
+
+#: Everything that opens the warehouse for writing is in this pool, which lets one step in at a time.
+WAREHOUSE_POOL = "warehouse"
+
+#: The same limit for the multiprocess executor, which needs no instance to hold it.
+WAREHOUSE_OP_TAGS = {"warehouse": "write"}
+
+
+class StrataResource(dg.ConfigurableResource[Any]):
+    """The installation that a step works on.
+
+    ``overrides`` are settings as JSON: the way tests and the command line hand a step settings that
+    differ from the environment, also across processes.
+    """
+
+    overrides: str = "{}"
+
+    _settings: Settings | None = PrivateAttr(default=None)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "StrataResource":
+        """Wrap settings that are already read."""
+        values = {name: getattr(settings, name) for name in settings.model_fields_set}
+        return cls(overrides=json.dumps({name: _plain(value) for name, value in values.items()}))
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of this installation."""
+        if self._settings is None:
+            self._settings = Settings.load(**json.loads(self.overrides))
+        return self._settings
+
+    def warehouse(self) -> Warehouse:
+        """The warehouse of this installation."""
+        return self.settings.warehouse
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "get_secret_value"):
+        return value.get_secret_value()
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def run_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, strata: StrataResource) -> Run:
+    """Return the run that a step belongs to: the same id and the same moment for all of its steps."""
+    record = context.instance.get_run_record_by_id(context.run_id)
+    started = record.create_timestamp.astimezone(UTC) if record else datetime.now(UTC)
+    tag = context.run.tags.get(AS_OF_TAG)
+    as_of = as_utc(datetime.fromisoformat(tag)) if tag else strata.settings.resolve_as_of(started)
+    return Run(
+        run_id=context.run_id,
+        as_of=as_of.replace(microsecond=0),
+        recorded_at=as_utc(started).replace(microsecond=0),
+    )

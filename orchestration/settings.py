@@ -1,0 +1,123 @@
+"""Every knob, read from the environment once.
+
+Belongs here: what differs between machines (paths, limits, addresses). Does not belong here: what differs
+between companies; that is the catalog. Nothing else in the project reads the environment.
+"""
+
+import json
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from segmentation.errors import StrataError
+from segmentation.run import as_utc
+from segmentation.warehouse import Warehouse
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: What a landing folder may say of itself; the sample company writes it.
+LANDING_MANIFEST = "_sample.json"
+
+
+class Settings(BaseSettings):
+    """Settings of one installation; each is an environment variable ``STRATA_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix="STRATA_", extra="forbid", validate_default=True)
+
+    data: Path = Field(default=ROOT / "data", description="Folder of everything that a run reads or writes.")
+    catalog: Path = Field(default=ROOT / "catalog", description="Folder of what people edit.")
+    landing: Path | None = Field(default=None, description="Where files land; default <data>/landing.")
+    dbt_project: Path = Field(default=ROOT / "dbt_project", description="Folder of the dbt project.")
+    as_of: datetime | None = Field(default=None, description="The moment results describe; default: see docs.")
+    memory_limit: str = Field(default="3GB", description="Memory that the warehouse engine may use.")
+    threads: int = Field(default=0, ge=0, description="Threads of the warehouse engine; 0: one per core.")
+    lock_wait_seconds: float = Field(default=60, ge=0, description="How long to wait for another writer.")
+    executor: Literal["in_process", "multiprocess"] = Field(
+        default="in_process", description="How Dagster runs steps: in one process, or each in its own."
+    )
+    schedule_cron: str = Field(default="0 5 * * *", description="When the daily refresh starts, UTC.")
+    automation: bool = Field(default=False, description="Start with schedules and sensors switched on.")
+    arrival_settle_seconds: int = Field(
+        default=10, ge=0, description="How long a landed file must be quiet before it starts a run."
+    )
+    alert_webhook_url: SecretStr | None = Field(default=None, description="Where alerts are posted as JSON.")
+    sync_state_url: SecretStr | None = Field(
+        default=None, description="SQLAlchemy URL of the sync state database; default: SQLite in <data>."
+    )
+
+    @field_validator("data", "catalog", "landing", "dbt_project")
+    @classmethod
+    def _make_absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().resolve() if path else path
+
+    @classmethod
+    def load(cls, **overrides: object) -> Self:
+        """Read the environment; keyword arguments win over it.
+
+        Raises:
+            pydantic.ValidationError: A setting has a value that it can't have.
+        """
+        return cls(**overrides)  # type: ignore[arg-type]
+
+    @property
+    def landing_folder(self) -> Path:
+        """Where files land, one folder per feed."""
+        return self.landing or self.data / "landing"
+
+    @property
+    def truth_folder(self) -> Path:
+        """Where the sample company keeps its truth; no stage reads it."""
+        return self.data / "truth"
+
+    @property
+    def identity_state_folder(self) -> Path:
+        """Where identity exports the one state that no source can rebuild."""
+        return self.data / "state" / "identity"
+
+    @property
+    def sync_state(self) -> str:
+        """SQLAlchemy URL of the sync state database."""
+        if self.sync_state_url:
+            return self.sync_state_url.get_secret_value()
+        return f"sqlite:///{self.data / 'state' / 'sync.sqlite'}"
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The warehouse of this installation."""
+        return Warehouse(
+            path=self.data / "warehouse.duckdb",
+            published_path=self.data / "published.duckdb",
+            memory_limit=self.memory_limit,
+            threads=self.threads,
+            lock_wait_seconds=self.lock_wait_seconds,
+        )
+
+    def resolve_as_of(self, moment: datetime) -> datetime:
+        """Return the moment a run describes when its starter named none.
+
+        The setting wins; then the landing folder's own date (the sample company lives on a fixed date);
+        else ``moment``, when the run was started or scheduled.
+        """
+        if self.as_of:
+            return as_utc(self.as_of)
+        manifest = self.landing_folder / LANDING_MANIFEST
+        if manifest.is_file():
+            try:
+                return as_utc(datetime.fromisoformat(json.loads(manifest.read_text(encoding="utf-8"))["as_of"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise StrataError(
+                    f"the landing folder's manifest can't be read: {error}",
+                    where=str(manifest),
+                    expected='JSON with "as_of": "YYYY-MM-DDTHH:MM:SS"',
+                    repair=f"remove the file, or name the moment: strata run --as-of {moment:%Y-%m-%d}",
+                ) from error
+        return as_utc(moment)
+
+
+def now() -> datetime:
+    """The machine's clock, read by those who start runs and by nobody else."""
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
