@@ -1,0 +1,50 @@
+"""A small two-stage history in the ledger, and results to record."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from expectations.results import SuiteResult, TruthResult
+from segmentation import contracts
+from segmentation.run import Run
+from segmentation.warehouse import Connection, transaction
+
+Judge = Callable[..., SuiteResult]
+Propose = Callable[[str, Run], str]
+
+
+@pytest.fixture
+def result() -> Judge:
+    """Make a suite's result; truths named in ``failing`` do not hold."""
+
+    def make(stage: str, *, failing: tuple[str, ...] = (), warning: tuple[str, ...] = ()) -> SuiteResult:
+        holds = TruthResult(
+            name="rows_exist",
+            table=f"{stage}.candidate",
+            severity="critical",
+            passed=True,
+            observed="7",
+            expected="at least 1 row",
+            unexpected_count=None,
+            sample=({"line": "3"},),
+            repair="land the missing file",
+        )
+        truths = [holds]
+        truths += [replace(holds, name=name, passed=False, observed="0") for name in failing]
+        truths += [replace(holds, name=name, passed=False, severity="warning") for name in warning]
+        return SuiteResult(stage, f"{stage}_suite", tuple(truths))
+
+    return make
+
+
+@pytest.fixture
+def propose(con: Connection) -> Propose:
+    """Stamp a candidate of a stage."""
+
+    def stamp(stage: str, run: Run) -> str:
+        contracts.ensure_schema(con, stage)
+        with transaction(con):
+            return contracts.stamp_candidate(con, stage, run)
+
+    return stamp
