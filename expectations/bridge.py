@@ -7,7 +7,6 @@ no project folder, no telemetry, and the warehouse is read through a connection 
 
 import json
 import logging
-import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,8 +39,7 @@ def validate(con: Connection, suite: Suite) -> SuiteResult:
 
     found: dict[str, TruthResult] = {}
     with lend(con, suite.stage) as url:
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = {"globally": False}
+        context = _open_context(gx)
         for table in suite.tables:
             truths = suite.of(table)
             checked = context.suites.add(_translate(gx, suite, table, truths))
@@ -59,12 +57,25 @@ def validate(con: Connection, suite: Suite) -> SuiteResult:
 
 
 def _load() -> Any:
-    """Import Great Expectations with nothing sent and nothing chattered."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx  # noqa: PLC0415
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     return gx
+
+
+def _open_context(gx: Any) -> Any:
+    """Open a context that keeps everything in memory, sends nothing and draws no progress bars."""
+    from great_expectations.data_context.types.base import (  # noqa: PLC0415
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+    )
+
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(),
+        analytics_enabled=False,
+        progress_bars={"globally": False},
+    )
+    return gx.get_context(mode="ephemeral", project_config=config)
 
 
 def _translate(gx: Any, suite: Suite, table: str, truths: Iterable[Truth]) -> Any:

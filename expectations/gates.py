@@ -7,7 +7,7 @@ so a warning is seen and holds nothing back.
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
@@ -66,9 +66,9 @@ def judge(strata: StrataResource, gate: Gate, context: dg.AssetCheckExecutionCon
     return result
 
 
-def build_gate_checks() -> list[dg.AssetChecksDefinition]:
-    """Build the checks of every gate."""
-    return [_build_checks(gate) for gate in GATES]
+def build_gate_checks(gates: Iterable[Gate] = GATES) -> list[dg.AssetChecksDefinition]:
+    """Build the checks of gates, by default of every stage's."""
+    return [_build_checks(gate) for gate in gates]
 
 
 def _build_checks(gate: Gate) -> dg.AssetChecksDefinition:

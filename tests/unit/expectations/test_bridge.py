@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -180,6 +181,7 @@ def test_nothing_is_written_to_disk(identity: Connection, tmp_path: Path, monkey
     empty.mkdir()
     monkeypatch.chdir(empty)
     monkeypatch.setenv("HOME", str(empty))
+    monkeypatch.setattr(tempfile, "tempdir", str(empty / "nowhere"))
     validate(identity, Suite("identity", GOOD))
     assert list(empty.iterdir()) == []
 
