@@ -1,0 +1,184 @@
+"""What `catalog/identifiers.yml` says: types of identifiers, their limits, and which rows are evidence.
+
+Belongs here: reading and checking the file. Does not belong here: consent purposes (`purposes.py`), or
+applying the rules (`values.py`, `guards.py`, `admission.py`).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import duckdb
+from pydantic import BaseModel, ConfigDict, Field
+
+from segmentation.errors import CatalogError
+from segmentation.identity.purposes import Purposes, load_purposes
+from segmentation.identity.yaml_file import CatalogFile
+from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
+
+IDENTIFIERS_FILE = "identifiers.yml"
+
+#: Changes whenever `normalise.py` gives other values: what was normalised before is then done again.
+NORMALISATION_VERSION = 1
+
+Limit = Annotated[int, Field(ge=1)]
+Tier = Annotated[int, Field(ge=1, le=3)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class IdentifierType(_Strict):
+    """Rules of one type of identifier; ``identifiers.yml`` explains each."""
+
+    priority: Annotated[int, Field(ge=0, le=9)]
+    scope: Literal["global", "source"] = "global"
+    max_per_customer: Limit
+    degree_limits: dict[str, Limit] = {}
+    block_values: tuple[str, ...] = Field(default=(), strict=False)
+    block_patterns: tuple[str, ...] = Field(default=(), strict=False)
+
+
+class EntityEvidence(_Strict):
+    """How rows of one entity count as evidence.
+
+    Attributes:
+        tier: Strength, 1 to 3; the lower, the stronger.
+        first_seen: Column with an earlier moment than the entity's event time.
+        verified_by: Boolean column that says the row's e-mail is verified.
+        evidence_by: Column whose values in ``evidence_tiers`` count with a tier of their own.
+        evidence_tiers: Tier by value of ``evidence_by``.
+    """
+
+    tier: Tier
+    first_seen: str | None = None
+    verified_by: str | None = None
+    evidence_by: str | None = None
+    evidence_tiers: dict[str, Tier] = {}
+
+
+class IdentifierRules(_Strict):
+    """The whole of ``identifiers.yml``."""
+
+    default_region: Annotated[str, Field(pattern="^[A-Z]{2}$")]
+    max_nodes: Annotated[int, Field(ge=2)]
+    max_value_bytes: Annotated[int, Field(ge=16, le=4096)]
+    block_values: tuple[str, ...] = Field(default=(), strict=False)
+    shared_namespaces: dict[str, str] = {}
+    verified_account_alias: Limit = 1
+    identifiers: dict[str, IdentifierType]
+    entities: dict[str, EntityEvidence]
+
+    @property
+    def types_by_priority(self) -> tuple[str, ...]:
+        """Identifier types, best first; equal priorities keep the order of the canonical columns."""
+        return tuple(sorted(IDENTITY_COLUMNS, key=lambda name: self.identifiers[name].priority))
+
+    def placeholders(self, id_type: str) -> frozenset[str]:
+        """Blocked values of a type, in lower case."""
+        own = self.identifiers[id_type].block_values
+        return frozenset(value.lower() for value in (*self.block_values, *own))
+
+    @property
+    def normalisation_hash(self) -> str:
+        """Fingerprint of everything that decides which identifier a raw value is."""
+        parts = {
+            "version": NORMALISATION_VERSION,
+            "namespaces": self.shared_namespaces,
+            "types": {
+                name: [kind.scope, sorted(self.placeholders(name))] for name, kind in sorted(self.identifiers.items())
+            },
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityCatalog:
+    """All that people decide about identity."""
+
+    rules: IdentifierRules
+    purposes: Purposes
+
+
+def load_identity_catalog(folder: Path) -> IdentityCatalog:
+    """Read ``identifiers.yml`` and ``purposes.yml`` in ``folder``.
+
+    Raises:
+        CatalogError: A file is missing or says something that can't be meant; names file and line.
+    """
+    return IdentityCatalog(load_identifier_rules(folder), load_purposes(folder))
+
+
+def load_identifier_rules(folder: Path) -> IdentifierRules:
+    """Read and check ``identifiers.yml`` in ``folder``.
+
+    Raises:
+        CatalogError: The file is missing or says something that can't be meant; names file and line.
+    """
+    file = CatalogFile(folder / IDENTIFIERS_FILE)
+    rules = file.parse(IdentifierRules)
+    for check in (_types_error, _pattern_error, _namespace_error, _entities_error):
+        if error := check(file, rules):
+            raise error
+    return rules
+
+
+def _types_error(file: CatalogFile, rules: IdentifierRules) -> CatalogError | None:
+    known = ", ".join(IDENTITY_COLUMNS)
+    for name in rules.identifiers:
+        if name not in IDENTITY_COLUMNS:
+            return file.error(f"{name} is not a type of identifier", ("identifiers", name), expected=f"one of {known}")
+    if missing := [name for name in IDENTITY_COLUMNS if name not in rules.identifiers]:
+        what = f"identifiers has no rules for {', '.join(missing)}"
+        return file.error(what, ("identifiers",), expected=f"each of {known}")
+    for name, kind in rules.identifiers.items():
+        for other in kind.degree_limits:
+            if other not in IDENTITY_COLUMNS or other == name:
+                place = ("identifiers", name, "degree_limits", other)
+                return file.error(f"{other} can't be limited per {name}", place, expected=f"another one of {known}")
+    return None
+
+
+def _pattern_error(file: CatalogFile, rules: IdentifierRules) -> CatalogError | None:
+    # The engine's own regular expressions (RE2) judge, not Python's: they differ.
+    with duckdb.connect() as engine:
+        for name, kind in rules.identifiers.items():
+            for index, pattern in enumerate(kind.block_patterns):
+                try:
+                    engine.execute("select regexp_matches('', ?)", [pattern]).fetchall()
+                except duckdb.Error as error:
+                    place = ("identifiers", name, "block_patterns", index)
+                    reason = str(error).splitlines()[0]
+                    return file.error(f"{pattern!r} is not a regular expression", place, expected=reason)
+    return None
+
+
+def _namespace_error(file: CatalogFile, rules: IdentifierRules) -> CatalogError | None:
+    for source, namespace in rules.shared_namespaces.items():
+        if namespace in rules.shared_namespaces:
+            place = ("shared_namespaces", source)
+            what = f"{source} shares the ids of {namespace}, which shares those of another source"
+            return file.error(what, place, expected="the source that owns the ids")
+    return None
+
+
+def _entities_error(file: CatalogFile, rules: IdentifierRules) -> CatalogError | None:
+    for name, evidence in rules.entities.items():
+        entity = ENTITIES.get(name)
+        if entity is None or not set(IDENTITY_COLUMNS) <= set(entity.column_names):
+            able = ", ".join(e.name for e in ENTITIES.values() if set(IDENTITY_COLUMNS) <= set(e.column_names))
+            return file.error(f"{name} carries no identifiers", ("entities", name), expected=f"one of {able}")
+        types = {column.name: column.type for column in entity.columns}
+        wanted = {"first_seen": "TIMESTAMP", "verified_by": "BOOLEAN", "evidence_by": "VARCHAR"}
+        for key, column_type in wanted.items():
+            column = getattr(evidence, key)
+            if column is not None and types.get(column) != column_type:
+                expected = f"a {column_type} column of {name}"
+                return file.error(f"{key}: {column} can't be used", ("entities", name, key), expected=expected)
+        if evidence.evidence_tiers and evidence.evidence_by is None:
+            place = ("entities", name, "evidence_tiers")
+            return file.error("evidence_tiers needs evidence_by", place, expected="the column that has these values")
+    return None
