@@ -61,14 +61,16 @@ def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def run_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, strata: StrataResource) -> Run:
+def run_from_context(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, strata: StrataResource
+) -> Run:
     """Return the run that a step belongs to: the same id and the same moment for all of its steps."""
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     started = record.create_timestamp.astimezone(UTC) if record else datetime.now(UTC)
     tag = context.run.tags.get(AS_OF_TAG)
     as_of = as_utc(datetime.fromisoformat(tag)) if tag else strata.settings.resolve_as_of(started)
     return Run(
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         as_of=as_of.replace(microsecond=0),
         recorded_at=as_utc(started).replace(microsecond=0),
     )

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from segmentation.errors import StrataError
@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     memory_limit: str = Field(default="3GB", description="Memory that the warehouse engine may use.")
     threads: int = Field(default=0, ge=0, description="Threads of the warehouse engine; 0: one per core.")
     lock_wait_seconds: float = Field(default=60, ge=0, description="How long to wait for another writer.")
+    dagster_home: Path = Field(
+        default=ROOT / "orchestration" / "home",
+        validation_alias=AliasChoices("DAGSTER_HOME", "STRATA_DAGSTER_HOME", "dagster_home"),
+        description="Where Dagster keeps its own records.",
+    )
     executor: Literal["in_process", "multiprocess"] = Field(
         default="in_process", description="How Dagster runs steps: in one process, or each in its own."
     )
@@ -49,7 +54,7 @@ class Settings(BaseSettings):
         default=None, description="SQLAlchemy URL of the sync state database; default: SQLite in <data>."
     )
 
-    @field_validator("data", "catalog", "landing", "dbt_project")
+    @field_validator("data", "catalog", "landing", "dbt_project", "dagster_home")
     @classmethod
     def _make_absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path

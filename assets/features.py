@@ -1,0 +1,89 @@
+"""Stage `features`: dbt computes one wide row of facts per customer, behind a gate.
+
+Belongs here: the order of the steps. The models are in `dbt_project/models`, the contract of the result in
+their YAML, the gate in `expectations/suites/features.py`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
+
+from assets.metadata import catalog_link, report_metadata
+from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
+from expectations import ledger
+from orchestration.dbt_project import StrataTranslator, build_arguments, dbt_environment, release_warehouse
+from orchestration.resources import StrataResource, run_from_context
+from orchestration.stages import stage
+from segmentation.features.candidate import build_candidate
+from segmentation.features.contract import load_contract
+from segmentation.features.publish import publish
+
+STAGE = stage("features")
+
+TABLES = {
+    "customer_features": "One wide row per active customer, as of the run: the one table that rules see.",
+    "feature_freshness": "How old each feature's newest fact is, against the age it may have.",
+}
+
+#: Key of the dbt model that computes the candidate.
+MODEL_KEY = dg.AssetKey(["features", "candidate_customer_features"])
+
+
+@dg.asset(
+    **candidate_arguments(STAGE),
+    deps=[MODEL_KEY],
+    description="Figures about the computed features, and their stamp: what the gate judges.",
+)
+def features_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+    run = run_from_context(context, strata)
+    contract = load_contract(strata.settings.dbt_project)
+    with strata.warehouse().write() as con:
+        ledger.require_upstream_open(con, STAGE.name)
+        report = build_candidate(con, run, contract)
+    return dg.MaterializeResult(
+        metadata=report_metadata(report) | {"contract": catalog_link(strata.settings.dbt_project / "models")}
+    )
+
+
+@dg.multi_asset(**published_arguments(STAGE, TABLES))
+def publish_features(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[dg.MaterializeResult[None]]:
+    run = run_from_context(context, strata)
+    with strata.warehouse().write() as con:
+        ledger.require_passed(con, STAGE.name, run)
+        publish(con, run)
+        yield from materialize_tables(con, STAGE, TABLES)
+
+
+def build_assets(project: DbtProject, translator: StrataTranslator) -> list[dg.AssetsDefinition]:
+    """Return the stage's assets; those that dbt builds follow from the project's manifest."""
+
+    @dbt_assets(
+        manifest=project.manifest_path,
+        project=project,
+        dagster_dbt_translator=translator,
+        name="build_features",
+        select="tag:features",
+        **WRITES_WAREHOUSE,
+    )
+    def build_features(context: dg.AssetExecutionContext, strata: StrataResource, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from run_dbt(context, strata, dbt, STAGE.name)
+
+    return [build_features, features_candidate, publish_features]
+
+
+def run_dbt(
+    context: dg.AssetExecutionContext, strata: StrataResource, dbt: DbtCliResource, stage_name: str
+) -> Iterator[Any]:
+    """Build this step's models with their data tests, once every gate before the stage is open."""
+    run = run_from_context(context, strata)
+    warehouse = strata.warehouse()
+    with warehouse.write() as con:
+        ledger.require_upstream_open(con, stage_name)
+    with warehouse.exclusive(), dbt_environment(strata.settings):
+        try:
+            invocation = dbt.cli(build_arguments(run), context=context)
+            yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
+        finally:
+            release_warehouse()

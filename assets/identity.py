@@ -1,0 +1,76 @@
+"""Stage `identity`: identifiers become customers under ids that persist, behind a gate.
+
+Belongs here: the order of the steps. The work is in `segmentation/identity`, the gate in
+`expectations/suites/identity.py`, and the rules in `catalog/identifiers.yml` and `catalog/purposes.yml`.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata
+from assets.sources import TABLES as SOURCE_TABLES
+from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
+from expectations import ledger
+from orchestration.resources import StrataResource, run_from_context
+from orchestration.stages import stage
+from segmentation.identity.candidate import build_candidate
+from segmentation.identity.catalog import load_identity_catalog
+from segmentation.identity.publish import publish
+from segmentation.identity.state import export_state
+
+STAGE = stage("identity")
+
+TABLES = {
+    "identifiers": "Every identifier ever seen, under a dense id that is never reused.",
+    "edges": "Evidence that two identifiers belong together; rejected edges with the rule that rejected them.",
+    "customers": "Customers under ids that persist; merged and retired ones stay as tombstones.",
+    "identifier_map": "Which customer an identifier belongs to now.",
+    "identifier_map_history": "Which customer an identifier belonged to, and when.",
+    "identifier_lookup": "Raw identifier values as sources give them, and their customer.",
+    "customer_aliases": "Old customer ids and the id that took over.",
+    "customer_accounts": "Which accounts a customer belongs to.",
+    "customer_consents": "Consent per customer and purpose as of the run; no row means no.",
+    "profiles": "One profile per customer: the best known value of each attribute.",
+    "events": "What happened to customer ids: create, merge, split, unmerge, retire.",
+}
+
+
+@dg.asset(
+    **candidate_arguments(STAGE),
+    deps=[["sources", table] for table in SOURCE_TABLES if table not in {"files", "quarantine", "charges"}],
+    description="Who is who as of the run: what the gate judges before anyone reads it.",
+)
+def identity_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+    run = run_from_context(context, strata)
+    catalog = load_identity_catalog(strata.settings.catalog)
+    with strata.warehouse().write() as con:
+        ledger.require_upstream_open(con, STAGE.name)
+        report = build_candidate(con, run, catalog)
+    metadata = report_metadata(report)
+    metadata["catalog"] = catalog_link(strata.settings.catalog / "identifiers.yml")
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@dg.multi_asset(**published_arguments(STAGE, TABLES))
+def publish_identity(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[dg.MaterializeResult[None]]:
+    run = run_from_context(context, strata)
+    with strata.warehouse().write() as con:
+        ledger.require_passed(con, STAGE.name, run)
+        publish(con, run)
+        export_state(con, strata.settings.identity_state_folder, run)
+        sizes = con.execute(
+            "select case when n_nodes < 8 then n_nodes::varchar else '8 or more' end as size, count(*) as n "
+            "from identity.customers where status = 'active' group by 1 order by 1"
+        ).fetchall()
+        rejected = con.execute(
+            "select reject_rule, count(*) as n from identity.edges where not admitted group by 1 order by 2 desc limit 20"
+        ).fetchall()
+        extra = {
+            "customers": {"cluster_sizes": bar_chart("Customers by number of identifiers", dict(sizes))},
+            "edges": {"rejected": markdown_table(["rule", "edges"], rejected)},
+        }
+        yield from materialize_tables(con, STAGE, TABLES, extra)
+
+
+ASSETS = [identity_candidate, publish_identity]

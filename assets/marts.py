@@ -1,0 +1,57 @@
+"""What analysts read: marts built by dbt from published tables, and the copy that readers open.
+
+Belongs here: the last steps of a run. No stage reads them, so they have no gate of their own; everything in
+them has passed one.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
+
+from assets.features import run_dbt
+from assets.stage_assets import WRITES_WAREHOUSE
+from orchestration.dbt_project import StrataTranslator
+from orchestration.resources import StrataResource
+from segmentation.readers import readable_tables
+
+
+def build_assets(project: DbtProject, translator: StrataTranslator) -> list[dg.AssetsDefinition]:
+    """Return the marts, which follow from the dbt manifest, and the readers' copy."""
+
+    @dbt_assets(
+        manifest=project.manifest_path,
+        project=project,
+        dagster_dbt_translator=translator,
+        name="build_marts",
+        select="tag:marts",
+        **WRITES_WAREHOUSE,
+    )
+    def build_marts(context: dg.AssetExecutionContext, strata: StrataResource, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from run_dbt(context, strata, dbt, "sync")
+
+    @dg.asset(
+        key=["ops", "published_copy"],
+        deps=[*build_marts.keys, ["sync", "receipts"]],
+        group_name="readers",
+        owners=["team:data-platform"],
+        kinds={"duckdb", "file"},
+        description="A copy of all published tables, put in place at once: what the command line, notebooks and "
+        "BI tools open, so that no reader ever waits for a writer.",
+        **WRITES_WAREHOUSE,
+    )
+    def published_copy(strata: StrataResource) -> dg.MaterializeResult[None]:
+        warehouse = strata.warehouse()
+        with warehouse.write() as con:
+            tables = readable_tables(con)
+            copied = warehouse.publish_copy(con, tables)
+        return dg.MaterializeResult(
+            metadata={
+                "tables": copied,
+                "bytes": warehouse.published_path.stat().st_size,
+                "path": dg.MetadataValue.path(warehouse.published_path),
+            }
+        )
+
+    return [build_marts, published_copy]

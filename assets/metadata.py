@@ -1,0 +1,108 @@
+"""What the asset pages show: row counts, columns, tables and small charts.
+
+Belongs here: turning a stage's report and its tables into Dagster metadata. Does not belong here: any
+figure that the domain did not already compute.
+"""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from segmentation.run import StageReport
+from segmentation.warehouse import Connection, count, table_exists
+
+_BAR_HEIGHT = 22
+_LABEL_WIDTH = 190
+_BAR_WIDTH = 380
+
+
+def report_metadata(report: StageReport) -> dict[str, dg.MetadataValue]:
+    """Metadata of a stage's report: each count and figure by its name, so that Dagster plots it over time."""
+    metadata: dict[str, dg.MetadataValue] = {
+        name.replace(" ", "_"): dg.MetadataValue.int(value) for name, value in report.rows.items()
+    }
+    metadata["candidate_id"] = dg.MetadataValue.text(report.candidate_id)
+    for name, value in report.facts.items():
+        metadata[name.replace(" ", "_")] = _figure(value)
+    return metadata
+
+
+def _figure(value: object) -> dg.MetadataValue:
+    if isinstance(value, bool):
+        return dg.MetadataValue.bool(value)
+    if isinstance(value, int):
+        return dg.MetadataValue.int(value)
+    if isinstance(value, float):
+        return dg.MetadataValue.float(value)
+    if isinstance(value, str):
+        return dg.MetadataValue.text(value)
+    return dg.MetadataValue.json(value)  # type: ignore[arg-type]
+
+
+def table_metadata(con: Connection, schema: str, table: str) -> dict[str, dg.MetadataValue]:
+    """Row count, columns and storage name of a table; empty where there is no such table."""
+    if not table_exists(con, schema, table):
+        return {}
+    columns = con.execute(
+        "select column_name, data_type, is_nullable from information_schema.columns "
+        "where table_schema = ? and table_name = ? order by ordinal_position",
+        [schema, table],
+    ).fetchall()
+    return {
+        "dagster/row_count": dg.MetadataValue.int(count(con, f'"{schema}"."{table}"')),
+        "dagster/table_name": dg.MetadataValue.text(f"{schema}.{table}"),
+        "dagster/column_schema": dg.MetadataValue.table_schema(
+            dg.TableSchema(
+                columns=[
+                    dg.TableColumn(name, type_, constraints=dg.TableColumnConstraints(nullable=nullable == "YES"))
+                    for name, type_, nullable in columns
+                ]
+            )
+        ),
+    }
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MetadataValue:
+    """A small table; cells are escaped, so that no value can draw its own."""
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    text = html.escape(str(value)).replace("|", "\\|")
+    return " ".join(text.split())
+
+
+def bar_chart(title: str, values: Mapping[str, int]) -> dg.MetadataValue:
+    """A horizontal bar chart as an inline picture; it needs nothing from outside the page."""
+    largest = max(values.values(), default=0) or 1
+    bars = []
+    for index, (label, value) in enumerate(values.items()):
+        top = 30 + index * _BAR_HEIGHT
+        width = max(1, round(_BAR_WIDTH * value / largest))
+        bars.append(
+            f'<text x="{_LABEL_WIDTH - 8}" y="{top + 14}" text-anchor="end">{html.escape(label[:28])}</text>'
+            f'<rect x="{_LABEL_WIDTH}" y="{top + 2}" width="{width}" height="{_BAR_HEIGHT - 6}" rx="2" fill="#4f43dd"/>'
+            f'<text x="{_LABEL_WIDTH + width + 6}" y="{top + 14}">{value:,}</text>'
+        )
+    width, height = _LABEL_WIDTH + _BAR_WIDTH + 90, 40 + _BAR_HEIGHT * len(values)
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
+        f'<text x="8" y="18" font-weight="bold">{html.escape(title)}</text>{"".join(bars)}</svg>'
+    )
+    encoded = base64.b64encode(svg.encode()).decode()
+    return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{encoded})")
+
+
+def catalog_link(path: Path) -> dg.MetadataValue:
+    """A link to the catalog file or folder that decides what this asset holds."""
+    return dg.MetadataValue.path(path)

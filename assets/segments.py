@@ -1,0 +1,87 @@
+"""Stage `segments`: rules over features become membership and a log of changes, behind a gate.
+
+Belongs here: the order of the steps. The work is in `segmentation/segments`, the gate in
+`expectations/suites/segments.py`, and the definitions in `catalog/segments`.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata
+from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
+from expectations import ledger
+from orchestration.resources import StrataResource, run_from_context
+from orchestration.stages import stage
+from segmentation.features.contract import load_contract
+from segmentation.segments.candidate import build_candidate
+from segmentation.segments.catalog import load_catalog
+from segmentation.segments.publish import publish
+
+STAGE = stage("segments")
+
+TABLES = {
+    "catalog": "Definitions as they were evaluated.",
+    "versions": "Every definition that ever ran.",
+    "membership": "Who is in which segment now.",
+    "membership_changes": "Every entry and exit, in order, with its cause.",
+    "membership_history": "Who was in which segment, and when.",
+    "effective": "The one segment of each exclusive group that a customer is in.",
+    "conflicts": "Customers whom two segments of one exclusive group claimed, and which one won.",
+    "sizes_daily": "Members, entries and exits per segment and day.",
+}
+
+
+@dg.asset(
+    **candidate_arguments(STAGE),
+    deps=[["features", "customer_features"], ["identity", "events"]],
+    description="What the rules say now, before and after for every segment: what the gate judges.",
+)
+def segments_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+    run = run_from_context(context, strata)
+    settings = strata.settings
+    catalog = load_catalog(settings.catalog, load_contract(settings.dbt_project))
+    with strata.warehouse().write() as con:
+        ledger.require_upstream_open(con, STAGE.name)
+        report = build_candidate(con, run, catalog)
+        sizes = con.execute(
+            "select segment_key, members_before, members_after, entering, leaving "
+            "from segments.candidate_sizes order by members_after desc, segment_key"
+        ).fetchall()
+    metadata = report_metadata(report)
+    metadata["sizes"] = markdown_table(["segment", "before", "after", "entering", "leaving"], sizes)
+    metadata["catalog"] = catalog_link(settings.catalog / "segments")
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@dg.multi_asset(**published_arguments(STAGE, TABLES))
+def publish_segments(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[dg.MaterializeResult[None]]:
+    run = run_from_context(context, strata)
+    with strata.warehouse().write() as con:
+        ledger.require_passed(con, STAGE.name, run)
+        publish(con, run)
+        members = dict(
+            con.execute(
+                "select segment_key, count(*) as n from segments.membership group by 1 order by 2 desc, 1"
+            ).fetchall()
+        )
+        causes = con.execute(
+            "select change, cause, count(*) as n from segments.membership_changes "
+            "where run_id = ? group by all order by all",
+            [run.run_id],
+        ).fetchall()
+        definitions = con.execute(
+            "select segment_key, segment_version, owner, catalog_file from segments.catalog order by 1"
+        ).fetchall()
+        extra: dict[str, dict[str, dg.MetadataValue]] = {
+            "membership": {
+                "sizes": bar_chart("Members by segment", members),
+                **{f"members/{key}": dg.MetadataValue.int(size) for key, size in members.items()},
+            },
+            "membership_changes": {"causes": markdown_table(["change", "cause", "customers"], causes)},
+            "catalog": {"definitions": markdown_table(["segment", "version", "owner", "file"], definitions)},
+        }
+        yield from materialize_tables(con, STAGE, TABLES, extra)
+
+
+ASSETS = [segments_candidate, publish_segments]

@@ -1,0 +1,65 @@
+"""Stage `sources`: files that landed become rows of canonical entities, behind a gate.
+
+Belongs here: the order of the steps. The work is in `segmentation/sources`, the gate in
+`expectations/suites/sources.py`, and what maps a file to an entity in `catalog/sources`.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata
+from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
+from expectations import ledger
+from orchestration.resources import StrataResource, run_from_context
+from orchestration.stages import stage
+from segmentation.sources.candidate import build_candidate
+from segmentation.sources.entities import ENTITIES
+from segmentation.sources.mapping import load_mappings
+from segmentation.sources.publish import publish
+
+STAGE = stage("sources")
+
+TABLES = {
+    **{name: f"Canonical {name.replace('_', ' ')}, append-only, as their sources gave them." for name in ENTITIES},
+    "files": "Load ledger: every file by content hash, with what became of its rows.",
+    "quarantine": "Rows that could not be loaded, each with file, line and reason.",
+}
+
+
+@dg.asset(
+    **candidate_arguments(STAGE),
+    description="New files, mapped and typed, and the rows that went to quarantine: what the gate judges.",
+)
+def sources_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+    run = run_from_context(context, strata)
+    settings = strata.settings
+    mappings = load_mappings(settings.catalog / "sources")
+    with strata.warehouse().write() as con:
+        ledger.require_upstream_open(con, STAGE.name)
+        report = build_candidate(con, run, landing=settings.landing_folder, mappings=mappings)
+    return dg.MaterializeResult(
+        metadata=report_metadata(report) | {"catalog": catalog_link(settings.catalog / "sources")}
+    )
+
+
+@dg.multi_asset(**published_arguments(STAGE, TABLES))
+def publish_sources(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[dg.MaterializeResult[None]]:
+    run = run_from_context(context, strata)
+    with strata.warehouse().write() as con:
+        ledger.require_passed(con, STAGE.name, run)
+        publish(con, run)
+        reasons = con.execute(
+            "select entity, reason, count(*) as n from sources.quarantine group by all order by n desc, 1, 2 limit 20"
+        ).fetchall()
+        files = con.execute(
+            "select entity, sum(rows_loaded)::bigint from sources.files group by 1 order by 2 desc, 1 limit 15"
+        ).fetchall()
+        extra = {
+            "quarantine": {"reasons": markdown_table(["entity", "reason", "rows"], reasons)},
+            "files": {"rows_loaded": bar_chart("Rows loaded by entity", dict(files))},
+        }
+        yield from materialize_tables(con, STAGE, TABLES, extra)
+
+
+ASSETS = [sources_candidate, publish_sources]

@@ -1,0 +1,1 @@
+"""The commands of `strata`, one module per subject."""

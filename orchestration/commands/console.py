@@ -1,0 +1,72 @@
+"""How commands speak: tables for people, JSON for programs, errors on the error stream."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+#: Option that every command has.
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on one stream that nothing else writes to."""
+    print(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))  # noqa: T201 - the command's result
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Iterable):
+        return list(value)
+    return str(value)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
+    """Build a table; numbers are right-aligned and grouped, text is never taken for markup."""
+    built = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    cells = [list(row) for row in rows]
+    for index, name in enumerate(columns):
+        numeric = any(_is_number(row[index]) for row in cells)
+        built.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in cells:
+        built.add_row(*(value if isinstance(value, Text) else Text(format_cell(value)) for value in row))
+    return built
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def format_cell(value: object) -> str:
+    """Show a value as people write it: 12,345, 0.25, yes, or nothing for none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return str(value)
+
+
+def format_money(micros: int | None, currency: str = "") -> str:
+    """Show micros of a currency with two decimals."""
+    if micros is None:
+        return "–"
+    return f"{micros / 1_000_000:,.2f} {currency}".strip()

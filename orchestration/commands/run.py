@@ -1,0 +1,242 @@
+"""`strata run`: the whole chain or part of it, in this process, with a summary people like to read."""
+
+import fcntl
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from orchestration.commands.console import Json, err, format_money, out, print_json, table
+from orchestration.commands.segment_summary import SegmentSummary, summarise_segments
+from orchestration.settings import Settings, now
+from orchestration.stages import STAGE_NAMES
+from segmentation.errors import StrataError, WarehouseBusyError
+
+if TYPE_CHECKING:
+    from orchestration.jobs import Assets
+    from orchestration.progress import PartProgress, RunProgress
+
+#: What runs after the last stage.
+MARTS = "marts"
+_STATES = {"done": "green", "failed": "red", "skipped": "yellow", "waiting": "dim"}
+
+
+def run(
+    as_of: Annotated[
+        datetime | None, typer.Option(help="Moment that the results describe, UTC.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+    ] = None,
+    from_stage: Annotated[str | None, typer.Option("--from", help="Start at this stage.")] = None,
+    only: Annotated[str | None, typer.Option(help="Run this stage alone.")] = None,
+    sample_if_empty: Annotated[
+        bool, typer.Option("--sample-if-empty", help="Generate the sample company when nothing has landed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the chain: sources, identity, features, segments, costs, sync, marts.
+
+    Exit code 0: all done. 1: a step failed. 3: a gate closed; what was good before is still served.
+    4: another run is writing.
+    """
+    settings = Settings.load()
+    parts = _selected_parts(from_stage, only)
+    if sample_if_empty and not _has_landed(settings):
+        _generate_sample(settings, quiet=as_json)
+    with _one_run(settings):
+        progress, run_id, moment, seconds = execute(settings, parts, as_of, quiet=as_json)
+    if as_json:
+        print_json(
+            {
+                "run_id": run_id,
+                "as_of": moment,
+                "seconds": round(seconds, 1),
+                "parts": list(progress.parts.values()),
+                "segments": _segments(settings),
+            }
+        )
+    else:
+        show_summary(settings, progress, moment, seconds)
+    if any(part.gate == "closed" for part in progress.parts.values()):
+        raise typer.Exit(3)
+    if any(part.state in {"failed", "skipped"} for part in progress.parts.values()):
+        raise typer.Exit(1)
+
+
+def _selected_parts(from_stage: str | None, only: str | None) -> list[str]:
+    known = [*STAGE_NAMES, MARTS]
+    for name in (from_stage, only):
+        if name is not None and name not in known:
+            raise StrataError(f"there is no stage {name!r}", expected=", ".join(known), repair="strata run --help")
+    if only:
+        return [only]
+    return known[known.index(from_stage) :] if from_stage else known
+
+
+def _has_landed(settings: Settings) -> bool:
+    return any(path.is_file() for path in settings.landing_folder.glob("*/*"))
+
+
+def _generate_sample(settings: Settings, *, quiet: bool) -> None:
+    from orchestration.commands.sample import DEFAULT_CUSTOMERS, DEFAULT_DAYS, DEFAULT_SEED, generate_sample
+
+    report = generate_sample(settings, DEFAULT_CUSTOMERS, DEFAULT_DAYS, DEFAULT_SEED)
+    if not quiet:
+        out.print(
+            f"Nothing had landed, so a sample company was generated: {DEFAULT_CUSTOMERS:,} customers, "
+            f"{report.files} files in [bold]{settings.landing_folder}[/bold]"
+        )
+
+
+@contextmanager
+def _one_run(settings: Settings) -> Iterator[None]:
+    """Let one `strata run` work on a data folder at a time."""
+    path = settings.data / "run.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise WarehouseBusyError(
+                f"another run is at work ({lock.read().strip() or 'unknown process'})",
+                where=str(path),
+                expected="one run at a time",
+                repair="wait for it to end; strata doctor shows its state",
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def execute(
+    settings: Settings, parts: list[str], as_of: datetime | None, *, quiet: bool
+) -> tuple[RunProgress, str, datetime, float]:
+    """Run parts of the flow in this process; return what happened, the run id, its moment and its seconds."""
+    started = time.monotonic()
+    moment = as_of or settings.resolve_as_of(now())
+    with _status("Loading definitions …", quiet=quiet) as show:
+        # Imported here: they cost seconds, which every other command should not pay.
+        import dagster as dg
+
+        from orchestration.dbt_project import load_project
+        from orchestration.definitions import build_definitions, build_parts
+        from orchestration.instance import open_instance
+        from orchestration.jobs import REFRESH_ALL
+        from orchestration.progress import RunProgress
+        from orchestration.resources import AS_OF_TAG
+
+        flow = build_parts(load_project(settings))
+        job = build_definitions(settings).resolve_job_def(REFRESH_ALL)
+        progress = RunProgress({name: step_keys(flow[name], name) for name in parts})
+        run_id = str(uuid.uuid4())
+        with open_instance(settings) as instance:
+
+            def follow(entry: dg.EventLogEntry) -> None:
+                progress.see(entry)
+                show(progress.current)
+
+            instance.add_event_listener(run_id, follow)
+            job.execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                raise_on_error=False,
+                asset_selection=[key for name in parts for asset in flow[name] for key in asset.keys],
+                tags={AS_OF_TAG: moment.isoformat(), "strata/trigger": "command line"},
+                # The summary says it all; Dagster's own log is in the UI.
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+    return progress, run_id, moment, time.monotonic() - started
+
+
+@contextmanager
+def _status(message: str, *, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Show what is being worked on; yield the function that changes it."""
+    if quiet:
+        yield lambda _text: None
+        return
+    with err.status(message) as status:
+        yield lambda text: status.update(f"[bold]{text}[/bold] …")
+
+
+def step_keys(assets: "Assets", part: str) -> list[str]:
+    """Return the keys of a part's steps: its assets' and its gate's."""
+    return [asset.op.name for asset in assets] + [f"{part}_gate"]
+
+
+def show_summary(settings: Settings, progress: RunProgress, moment: datetime, seconds: float) -> None:
+    """Print what a person wants to know after a run."""
+    out.print()
+    rows = []
+    for part in progress.parts.values():
+        gate = f"{part.gate} {part.truths_passed}/{part.truths}" if part.truths else ""
+        if part.warnings:
+            gate += f", {part.warnings} to look at"
+        rows.append(
+            (
+                Text(part.name, style="bold"),
+                Text(part.state, style=_STATES[part.state]),
+                Text(gate, style="red" if part.gate == "closed" else "green"),
+                f"{part.seconds:.1f}",
+                _counts(part),
+            )
+        )
+    out.print(table(["stage", "state", "gate", "seconds", "rows"], rows, title=f"Run as of {moment:%Y-%m-%d %H:%M}"))
+    for part in progress.parts.values():
+        if part.message:
+            out.print(Panel(Text(part.message), title=f"{part.name}: {part.state}", border_style="red", expand=False))
+    segments = _segments(settings)
+    if segments:
+        out.print()
+        out.print(_segment_table(segments))
+    out.print()
+    out.print(f"{seconds:.1f} s in all. Where to look next:")
+    for line in (
+        "strata segments             all segments; strata explain CUSTOMER says why someone is in one",
+        "strata lookup CUSTOMER      what runtime systems are told",
+        f"{_shown(settings.warehouse.published_path)}      all tables, for any DuckDB client",
+        "make dev                    the Dagster UI: every step, its gate and its figures",
+    ):
+        out.print(f"  {line}", markup=False)
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _counts(part: PartProgress) -> str:
+    return " · ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in list(part.rows.items())[:4])
+
+
+def _segments(settings: Settings) -> list[SegmentSummary]:
+    if not settings.warehouse.published_path.exists():
+        return []
+    with settings.warehouse.read() as con:
+        return summarise_segments(con)
+
+
+def _segment_table(segments: list[SegmentSummary]) -> Table:
+    return table(
+        ["segment", "group", "members", "entered", "left", "cost", "cost per member"],
+        [
+            (
+                segment.segment_key,
+                segment.group_key or "",
+                segment.members,
+                segment.entered,
+                segment.exited,
+                format_money(segment.cost_micros),
+                format_money(segment.cost_per_member_micros),
+            )
+            for segment in segments
+        ],
+        title="Segments",
+    )

@@ -1,0 +1,51 @@
+"""`strata dev` and `strata docs`: pages for people, served or written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestration.commands.console import out
+from orchestration.dbt_project import dbt_environment
+from orchestration.instance import prepare_home
+from orchestration.settings import ROOT, Settings
+
+
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI on this machine.")] = 3000,
+    automation: Annotated[bool, typer.Option(help="Switch schedules and sensors on.")] = True,
+) -> None:
+    """Serve the Dagster UI on this machine, with schedules and sensors on."""
+    settings = Settings.load()
+    home = prepare_home(settings)
+    environment = os.environ | {"DAGSTER_HOME": str(home), "STRATA_AUTOMATION": str(automation).lower()}
+    out.print(f"Dagster UI: http://127.0.0.1:{port}   (stop with Ctrl-C)")
+    command = [str(Path(sys.executable).with_name("dagster")), "dev", "-w", str(ROOT / "workspace.yaml")]
+    # The server takes this process's place, so that signals reach it.
+    os.chdir(ROOT)
+    os.execve(command[0], [*command, "-h", "127.0.0.1", "-p", str(port)], environment)  # noqa: S606 - our own program
+
+
+def docs() -> None:
+    """Write the dbt documentation site to dbt_project/target."""
+    settings = Settings.load()
+    with dbt_environment(settings):
+        done = subprocess.run(
+            [
+                str(Path(sys.executable).with_name("dbt")),
+                "docs",
+                "generate",
+                "--static",
+                "--project-dir",
+                str(settings.dbt_project),
+                "--profiles-dir",
+                str(settings.dbt_project),
+            ],
+            check=False,
+        )
+    if done.returncode:
+        raise typer.Exit(1)
+    out.print(f"Open {settings.dbt_project / 'target' / 'static_index.html'}", markup=False)

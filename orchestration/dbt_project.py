@@ -1,0 +1,128 @@
+"""dbt as Dagster sees it: the project, its manifest, and how a step calls it.
+
+Belongs here: finding and refreshing the manifest, names of dbt assets, arguments of a dbt call. Does not
+belong here: which models a step builds (`assets/`), or the models themselves (`dbt_project/`).
+"""
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject
+
+from orchestration.settings import Settings
+from orchestration.stages import STAGES
+from segmentation.run import Run
+
+_OWNERS = {stage.name: stage.owner for stage in STAGES}
+
+
+class StrataTranslator(DagsterDbtTranslator):
+    """dbt models under the names the rest of the flow uses: key ``[schema, table]``, group = dbt group."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            settings=DagsterDbtTranslatorSettings(
+                enable_asset_checks=True,
+                # A check on an upstream table inside this op would exempt the op from that table's gate.
+                enable_source_tests_as_checks=False,
+                enable_code_references=False,
+            )
+        )
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """Key of a model is its relation; key of a source is the table that a stage publishes."""
+        if dbt_resource_props["resource_type"] == "source":
+            return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"]])
+        return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["alias"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """Group of a model is its stage."""
+        return dbt_resource_props.get("group") or super().get_group_name(dbt_resource_props)
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str] | None:
+        """Owner of a model is its stage's owner."""
+        group = dbt_resource_props.get("group")
+        return [_OWNERS[group]] if group in _OWNERS else None
+
+
+def load_project(settings: Settings) -> DbtProject:
+    """Return the dbt project with a manifest that is not older than any of its files."""
+    project = DbtProject(project_dir=settings.dbt_project, profiles_dir=settings.dbt_project)
+    target = settings.dbt_project / "target"
+    target.mkdir(exist_ok=True)
+    with (target / ".parse.lock").open("w") as lock:
+        # Two processes that load definitions at once must not write one manifest.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_stale(project.manifest_path, settings.dbt_project):
+            with dbt_environment(settings):
+                project.preparer.prepare(project)
+    return project
+
+
+def _is_stale(manifest: Path, folder: Path) -> bool:
+    if not manifest.exists():
+        return True
+    built = manifest.stat().st_mtime
+    watched = (
+        path
+        for pattern in ("*.yml", "models/**/*", "macros/**/*", "tests/**/*")
+        for path in folder.glob(pattern)
+        if path.is_file() or path.is_dir()
+    )
+    return any(path.stat().st_mtime > built for path in watched)
+
+
+def dbt_resource(project: DbtProject) -> DbtCliResource:
+    """Return the resource that runs dbt, found beside this interpreter even when it is not on PATH."""
+    return DbtCliResource(
+        project_dir=project,
+        profiles_dir=str(project.project_dir),
+        dbt_executable=str(Path(sys.executable).with_name("dbt")),
+        global_config_flags=["--no-use-colors"],
+    )
+
+
+def build_arguments(run: Run) -> list[str]:
+    """Return the arguments of a dbt build for a run: models and data tests, with the run's moment.
+
+    Unit tests judge code, not data; they run with the test suite.
+    """
+    variables = {"as_of": run.as_of.isoformat(sep=" ", timespec="seconds")}
+    return ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
+
+
+@contextmanager
+def dbt_environment(settings: Settings) -> Iterator[None]:
+    """Tell dbt, in this process and in those it starts, which warehouse to use; take it back at the end."""
+    values = {
+        "STRATA_WAREHOUSE": str(settings.warehouse.path),
+        "STRATA_DBT_MEMORY_LIMIT": settings.memory_limit,
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def release_warehouse() -> None:
+    """Close the handle that dbt's adapter keeps open in this process after reading column metadata."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    environment = DuckDBConnectionManager._ENV  # noqa: SLF001 - the adapter offers no public way
+    if environment is not None:
+        environment.close()
+    DuckDBConnectionManager.close_all_connections()

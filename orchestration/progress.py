@@ -1,0 +1,119 @@
+"""What a run did, step by step, read from Dagster's events.
+
+Belongs here: which step belongs to which part of the flow, its seconds, its counts and its gate. Does not
+belong here: how that is shown (`orchestration/commands/run.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+
+@dataclass
+class PartProgress:
+    """One part of the flow in one run.
+
+    Attributes:
+        name: Stage, or ``marts``.
+        seconds: Time its steps took.
+        rows: Counts that its candidate reported, in order.
+        truths_passed: Truths of its gate that held.
+        truths: Truths of its gate.
+        warnings: Truths that do not hold and close nothing.
+        gate: ``open``, ``closed`` or ``-`` where it was not judged.
+        state: ``done``, ``failed``, ``skipped`` or ``waiting``.
+        message: Why it failed.
+    """
+
+    name: str
+    seconds: float = 0.0
+    rows: dict[str, int] = field(default_factory=dict)
+    truths_passed: int = 0
+    truths: int = 0
+    warnings: int = 0
+    gate: str = "-"
+    state: str = "waiting"
+    message: str = ""
+
+
+class RunProgress:
+    """Follows the events of one run."""
+
+    def __init__(self, parts: Mapping[str, list[str]]) -> None:
+        """Start with nothing done.
+
+        Args:
+            parts: Step keys of each part of the flow, in order.
+        """
+        self.parts = {name: PartProgress(name) for name in parts}
+        self._part_of_step = {step: name for name, steps in parts.items() for step in steps}
+        self._started: dict[str, float] = {}
+        self.current = ""
+
+    def see(self, event: dg.EventLogEntry) -> None:
+        """Take one event into account."""
+        happened = event.dagster_event
+        if happened is None or happened.step_key is None:
+            return
+        part = self.parts.get(self._part_of_step.get(happened.step_key, ""))
+        if part is None:
+            return
+        kind = happened.event_type
+        if kind == dg.DagsterEventType.STEP_START:
+            self._started[happened.step_key] = event.timestamp
+            self.current = part.name
+        elif kind == dg.DagsterEventType.ASSET_MATERIALIZATION:
+            self._see_materialization(part, happened)
+        elif kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            self._see_gate(part, happened.asset_check_evaluation_data)
+        elif kind in {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE}:
+            part.seconds += event.timestamp - self._started.get(happened.step_key, event.timestamp)
+            if kind == dg.DagsterEventType.STEP_FAILURE:
+                part.state = "failed"
+                if part.gate != "closed":
+                    part.message = _reason(happened)
+            elif part.state != "failed":
+                part.state = "done"
+        elif kind == dg.DagsterEventType.STEP_SKIPPED and part.state == "waiting":
+            part.state = "skipped"
+
+    def _see_materialization(self, part: PartProgress, event: dg.DagsterEvent) -> None:
+        materialization = event.step_materialization_data.materialization
+        if materialization.asset_key.path != [part.name, "candidate"]:
+            return
+        part.rows = {
+            name: value.value
+            for name, value in materialization.metadata.items()
+            if isinstance(value, dg.IntMetadataValue) and value.value is not None
+        }
+
+    def _see_gate(self, part: PartProgress, evaluation: dg.AssetCheckEvaluation) -> None:
+        if evaluation.asset_key.path != [part.name, "candidate"]:
+            return
+        if evaluation.check_name == f"{part.name}_warnings":
+            part.warnings = _count(evaluation, "failed")
+            return
+        part.gate = "open" if evaluation.passed else "closed"
+        part.truths = _count(evaluation, "truths")
+        part.truths_passed = part.truths - _count(evaluation, "failed")
+        if not evaluation.passed:
+            repair = evaluation.metadata.get("repair")
+            part.message = "\n".join(filter(None, [evaluation.description, str(repair.value) if repair else ""]))
+
+
+def _count(evaluation: dg.AssetCheckEvaluation, name: str) -> int:
+    value = evaluation.metadata.get(name)
+    return value.value or 0 if isinstance(value, dg.IntMetadataValue) else 0
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    """Return the innermost message of a step's failure: what the domain said, without Dagster's wrapping."""
+    failure = event.step_failure_data
+    metadata = failure.user_failure_data
+    if metadata and metadata.description:
+        return metadata.description
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error else (event.message or "")
