@@ -7,15 +7,15 @@ Belongs here: the order of the steps. The work is in `segmentation/costs`, the g
 from collections.abc import Iterator
 
 import dagster as dg
+from segmentation.costs.candidate import build_candidate
+from segmentation.costs.publish import publish
 
 from assets.metadata import bar_chart, catalog_link, report_metadata
 from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
-from segmentation.costs.candidate import build_candidate
 from segmentation.costs.pools import load_pools
-from segmentation.costs.publish import publish
 
 STAGE = stage("costs")
 
@@ -36,9 +36,9 @@ TABLES = {
         ["sources", "events"],
         ["segments", "membership_history"],
     ],
-    description="The bill by segment, reconciled with the bill: what the gate judges.",
 )
 def costs_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+    """The bill by segment, reconciled with the bill: what the gate judges."""
     run = run_from_context(context, strata)
     pools = load_pools(strata.settings.catalog / "cost_pools.yml")
     with strata.warehouse().write() as con:
@@ -51,6 +51,7 @@ def costs_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -
 
 @dg.multi_asset(**published_arguments(STAGE, TABLES))
 def publish_costs(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[dg.MaterializeResult[None]]:
+    """Let others read what the gate has passed."""
     run = run_from_context(context, strata)
     with strata.warehouse().write() as con:
         ledger.require_passed(con, STAGE.name, run)

@@ -9,6 +9,9 @@ from typing import Any
 
 import dagster as dg
 from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
+from segmentation.features.candidate import build_candidate
+from segmentation.features.contract import load_contract
+from segmentation.features.publish import publish
 
 from assets.metadata import catalog_link, report_metadata
 from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
@@ -16,9 +19,6 @@ from expectations import ledger
 from orchestration.dbt_project import StrataTranslator, build_arguments, dbt_environment, release_warehouse
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
-from segmentation.features.candidate import build_candidate
-from segmentation.features.contract import load_contract
-from segmentation.features.publish import publish
 
 STAGE = stage("features")
 
@@ -34,9 +34,9 @@ MODEL_KEY = dg.AssetKey(["features", "candidate_customer_features"])
 @dg.asset(
     **candidate_arguments(STAGE),
     deps=[MODEL_KEY],
-    description="Figures about the computed features, and their stamp: what the gate judges.",
 )
 def features_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+    """Figures about the computed features, and their stamp: what the gate judges."""
     run = run_from_context(context, strata)
     contract = load_contract(strata.settings.dbt_project)
     with strata.warehouse().write() as con:
@@ -49,6 +49,7 @@ def features_candidate(context: dg.AssetExecutionContext, strata: StrataResource
 
 @dg.multi_asset(**published_arguments(STAGE, TABLES))
 def publish_features(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[dg.MaterializeResult[None]]:
+    """Let others read what the gate has passed."""
     run = run_from_context(context, strata)
     with strata.warehouse().write() as con:
         ledger.require_passed(con, STAGE.name, run)

@@ -7,6 +7,9 @@ Belongs here: the order of the steps. The work is in `segmentation/identity`, th
 from collections.abc import Iterator
 
 import dagster as dg
+from segmentation.identity.candidate import build_candidate
+from segmentation.identity.publish import publish
+from segmentation.identity.state import export_state
 
 from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata
 from assets.sources import TABLES as SOURCE_TABLES
@@ -14,10 +17,7 @@ from assets.stage_assets import candidate_arguments, materialize_tables, publish
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
-from segmentation.identity.candidate import build_candidate
 from segmentation.identity.catalog import load_identity_catalog
-from segmentation.identity.publish import publish
-from segmentation.identity.state import export_state
 
 STAGE = stage("identity")
 
@@ -39,9 +39,9 @@ TABLES = {
 @dg.asset(
     **candidate_arguments(STAGE),
     deps=[["sources", table] for table in SOURCE_TABLES if table not in {"files", "quarantine", "charges"}],
-    description="Who is who as of the run: what the gate judges before anyone reads it.",
 )
 def identity_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+    """Who is who as of the run: what the gate judges before anyone reads it."""
     run = run_from_context(context, strata)
     catalog = load_identity_catalog(strata.settings.catalog)
     with strata.warehouse().write() as con:
@@ -54,6 +54,7 @@ def identity_candidate(context: dg.AssetExecutionContext, strata: StrataResource
 
 @dg.multi_asset(**published_arguments(STAGE, TABLES))
 def publish_identity(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[dg.MaterializeResult[None]]:
+    """Let others read what the gate has passed."""
     run = run_from_context(context, strata)
     with strata.warehouse().write() as con:
         ledger.require_passed(con, STAGE.name, run)
@@ -64,7 +65,8 @@ def publish_identity(context: dg.AssetExecutionContext, strata: StrataResource) 
             "from identity.customers where status = 'active' group by 1 order by 1"
         ).fetchall()
         rejected = con.execute(
-            "select reject_rule, count(*) as n from identity.edges where not admitted group by 1 order by 2 desc limit 20"
+            "select reject_rule, count(*) as n from identity.edges where not admitted "
+            "group by 1 order by 2 desc, 1 limit 20"
         ).fetchall()
         extra = {
             "customers": {"cluster_sizes": bar_chart("Customers by number of identifiers", dict(sizes))},

@@ -7,16 +7,16 @@ Belongs here: the order of the steps. The work is in `segmentation/segments`, th
 from collections.abc import Iterator
 
 import dagster as dg
+from segmentation.features.contract import load_contract
+from segmentation.segments.candidate import build_candidate
+from segmentation.segments.catalog import load_catalog
+from segmentation.segments.publish import publish
 
 from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata
 from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
-from segmentation.features.contract import load_contract
-from segmentation.segments.candidate import build_candidate
-from segmentation.segments.catalog import load_catalog
-from segmentation.segments.publish import publish
 
 STAGE = stage("segments")
 
@@ -35,9 +35,9 @@ TABLES = {
 @dg.asset(
     **candidate_arguments(STAGE),
     deps=[["features", "customer_features"], ["identity", "events"]],
-    description="What the rules say now, before and after for every segment: what the gate judges.",
 )
 def segments_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+    """What the rules say now, before and after for every segment: what the gate judges."""
     run = run_from_context(context, strata)
     settings = strata.settings
     catalog = load_catalog(settings.catalog, load_contract(settings.dbt_project))
@@ -56,6 +56,7 @@ def segments_candidate(context: dg.AssetExecutionContext, strata: StrataResource
 
 @dg.multi_asset(**published_arguments(STAGE, TABLES))
 def publish_segments(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[dg.MaterializeResult[None]]:
+    """Let others read what the gate has passed."""
     run = run_from_context(context, strata)
     with strata.warehouse().write() as con:
         ledger.require_passed(con, STAGE.name, run)

@@ -7,16 +7,16 @@ Belongs here: the order of the steps. The work is in `segmentation/sources`, the
 from collections.abc import Iterator
 
 import dagster as dg
+from segmentation.sources.candidate import build_candidate
+from segmentation.sources.publish import publish
 
 from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata
 from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
-from segmentation.sources.candidate import build_candidate
 from segmentation.sources.entities import ENTITIES
 from segmentation.sources.mapping import load_mappings
-from segmentation.sources.publish import publish
 
 STAGE = stage("sources")
 
@@ -29,9 +29,9 @@ TABLES = {
 
 @dg.asset(
     **candidate_arguments(STAGE),
-    description="New files, mapped and typed, and the rows that went to quarantine: what the gate judges.",
 )
 def sources_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+    """New files, mapped and typed, and the rows that went to quarantine: what the gate judges."""
     run = run_from_context(context, strata)
     settings = strata.settings
     mappings = load_mappings(settings.catalog / "sources")
@@ -45,6 +45,7 @@ def sources_candidate(context: dg.AssetExecutionContext, strata: StrataResource)
 
 @dg.multi_asset(**published_arguments(STAGE, TABLES))
 def publish_sources(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[dg.MaterializeResult[None]]:
+    """Let others read what the gate has passed."""
     run = run_from_context(context, strata)
     with strata.warehouse().write() as con:
         ledger.require_passed(con, STAGE.name, run)

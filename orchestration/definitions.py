@@ -5,6 +5,7 @@ Belongs here: putting parts together. Does not belong here: any part.
 
 from typing import Any
 
+import assets.sync
 import dagster as dg
 from dagster_dbt import DbtProject
 
@@ -14,7 +15,6 @@ import assets.identity
 import assets.marts
 import assets.segments
 import assets.sources
-import assets.sync
 from expectations.gates import build_gate_checks
 from orchestration.automation import build_automation_sensor
 from orchestration.dbt_project import StrataTranslator, dbt_resource, load_project

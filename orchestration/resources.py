@@ -61,9 +61,7 @@ def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def run_from_context(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, strata: StrataResource
-) -> Run:
+def run_from_context(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, strata: StrataResource) -> Run:
     """Return the run that a step belongs to: the same id and the same moment for all of its steps."""
     record = context.instance.get_run_record_by_id(context.run.run_id)
     started = record.create_timestamp.astimezone(UTC) if record else datetime.now(UTC)

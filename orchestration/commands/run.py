@@ -32,7 +32,8 @@ _STATES = {"done": "green", "failed": "red", "skipped": "yellow", "waiting": "di
 
 def run(
     as_of: Annotated[
-        datetime | None, typer.Option(help="Moment that the results describe, UTC.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+        datetime | None,
+        typer.Option(help="Moment that the results describe, UTC.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
     ] = None,
     from_stage: Annotated[str | None, typer.Option("--from", help="Start at this stage.")] = None,
     only: Annotated[str | None, typer.Option(help="Run this stage alone.")] = None,

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from segmentation.sample.company import SampleReport, generate
 
 from orchestration.commands.console import Json, err, out, print_json, table
 from orchestration.settings import Settings
 from segmentation.errors import StrataError
-from segmentation.sample.company import SampleReport, generate
 
 DEFAULT_CUSTOMERS = 2_000
 DEFAULT_DAYS = 120
