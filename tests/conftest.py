@@ -12,6 +12,12 @@ from segmentation.warehouse import Connection, Warehouse
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--accept-names", action="store_true", help="Write the snapshot of asset, job and sensor names anew."
+    )
+
+
 @pytest.fixture
 def run() -> Run:
     """A run whose clock never moves."""
