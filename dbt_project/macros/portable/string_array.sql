@@ -1,0 +1,26 @@
+{# Distinct strings of a group as a sorted array. #}
+{% macro sorted_string_array(expression) -%}
+    {{ return(adapter.dispatch('sorted_string_array')(expression)) }}
+{%- endmacro %}
+
+{% macro default__sorted_string_array(expression) -%}
+    array_agg(distinct {{ expression }} order by {{ expression }})
+{%- endmacro %}
+
+{% macro spark__sorted_string_array(expression) -%}
+    sort_array(collect_set({{ expression }}))
+{%- endmacro %}
+
+
+{# An array of strings without any. #}
+{% macro empty_string_array() -%}
+    {{ return(adapter.dispatch('empty_string_array')()) }}
+{%- endmacro %}
+
+{% macro default__empty_string_array() -%}
+    cast('[]' as varchar[])
+{%- endmacro %}
+
+{% macro spark__empty_string_array() -%}
+    cast(array() as array<string>)
+{%- endmacro %}

@@ -1,0 +1,76 @@
+with events as (
+    select * from {{ ref('int_events__attributed') }}
+),
+
+last_seen as (
+    select
+        customer_id,
+        max(occurred_at) as last_seen_at
+    from events
+    group by customer_id
+),
+
+recent as (
+    select * from events
+    where {{ is_within('occurred_at', 30) }}
+),
+
+active_days as (
+    select
+        customer_id,
+        count(distinct cast(occurred_at as date)) as days_active_30d
+    from recent
+    group by customer_id
+),
+
+sessions as (
+    select
+        customer_id,
+        source,
+        session_id,
+        -- A session has one channel; should a source say two, the first by name stands.
+        min(channel) as channel
+    from recent
+    where session_id is not null
+    group by customer_id, source, session_id
+),
+
+channels as (
+    select
+        customer_id,
+        channel,
+        count(*) as session_count
+    from sessions
+    group by customer_id, channel
+),
+
+ranked_channels as (
+    select
+        customer_id,
+        channel,
+        sum(session_count) over (partition by customer_id) as sessions_30d,
+        row_number() over (
+            partition by customer_id
+            order by
+                case when channel is null then 1 else 0 end, session_count desc, channel
+        ) as channel_rank
+    from channels
+),
+
+final as (
+    select
+        last_seen.customer_id,
+        last_seen.last_seen_at,
+        coalesce(active_days.days_active_30d, 0) as days_active_30d,
+        cast(coalesce(ranked_channels.sessions_30d, 0) as bigint) as sessions_30d,
+        ranked_channels.channel as top_channel
+    from last_seen
+    left join active_days
+        on last_seen.customer_id = active_days.customer_id
+    left join ranked_channels
+        on
+            last_seen.customer_id = ranked_channels.customer_id
+            and ranked_channels.channel_rank = 1
+)
+
+select * from final

@@ -1,0 +1,31 @@
+with tickets as (
+    select * from {{ ref('stg_sources__tickets') }}
+),
+
+attributed as (
+    {{ attribute_to_customer(
+        'tickets',
+        ['ticket_status', 'opened_at', 'closed_at', 'csat_score'],
+        lookup=ref('stg_identity__identifier_lookup'),
+    ) | indent(4) }}
+),
+
+final as (
+    select
+        customer_id,
+        count(
+            case
+                when
+                    {{ is_known('opened_at') }}
+                    and (closed_at is null or closed_at > {{ as_of_literal() }})
+                    and lower(ticket_status) not in ('closed', 'solved', 'resolved', 'cancelled')
+                    then 1
+            end
+        ) as tickets_open,
+        count(case when {{ is_within('opened_at', 90) }} then 1 end) as tickets_90d,
+        avg(cast(csat_score as double)) as csat_mean
+    from attributed
+    group by customer_id
+)
+
+select * from final

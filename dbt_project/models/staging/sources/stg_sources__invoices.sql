@@ -1,0 +1,26 @@
+{{ latest_version(
+    source('sources', 'invoices'),
+    key=['source', 'invoice_id'],
+    columns=[
+        'source',
+        'file_id',
+        'line',
+        'invoice_id',
+        'account_id',
+        'subscription_id',
+        'invoice_status',
+        'amount_micros',
+        'currency',
+        'issued_at',
+        'due_at',
+        'paid_at',
+        'updated_at',
+        'source_customer_id',
+        'user_id',
+        'email',
+        'phone',
+        'device_id',
+        'anonymous_id',
+    ],
+    known=is_known("updated_at")
+) }}

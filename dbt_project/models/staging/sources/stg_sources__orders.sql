@@ -1,0 +1,26 @@
+{{ latest_version(
+    source('sources', 'orders'),
+    key=['source', 'order_id'],
+    columns=[
+        'source',
+        'file_id',
+        'line',
+        'order_id',
+        'order_status',
+        'ordered_at',
+        'amount_micros',
+        'currency',
+        'country',
+        'channel',
+        'card_fingerprint',
+        'chargeback_at',
+        'updated_at',
+        'source_customer_id',
+        'user_id',
+        'email',
+        'phone',
+        'device_id',
+        'anonymous_id',
+    ],
+    known=is_known("coalesce(updated_at, ordered_at)") ~ " and " ~ is_known("ordered_at")
+) }}

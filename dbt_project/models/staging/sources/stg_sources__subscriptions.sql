@@ -1,0 +1,27 @@
+{{ latest_version(
+    source('sources', 'subscriptions'),
+    key=['source', 'subscription_id'],
+    columns=[
+        'source',
+        'file_id',
+        'line',
+        'subscription_id',
+        'account_id',
+        'plan',
+        'subscription_status',
+        'seats',
+        'mrr_micros',
+        'currency',
+        'started_at',
+        'renews_at',
+        'cancelled_at',
+        'updated_at',
+        'source_customer_id',
+        'user_id',
+        'email',
+        'phone',
+        'device_id',
+        'anonymous_id',
+    ],
+    known=is_known("updated_at")
+) }}

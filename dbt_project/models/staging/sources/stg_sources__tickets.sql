@@ -1,0 +1,25 @@
+{{ latest_version(
+    source('sources', 'tickets'),
+    key=['source', 'ticket_id'],
+    columns=[
+        'source',
+        'file_id',
+        'line',
+        'ticket_id',
+        'account_id',
+        'category',
+        'priority',
+        'ticket_status',
+        'opened_at',
+        'closed_at',
+        'csat_score',
+        'updated_at',
+        'source_customer_id',
+        'user_id',
+        'email',
+        'phone',
+        'device_id',
+        'anonymous_id',
+    ],
+    known=is_known("updated_at")
+) }}
