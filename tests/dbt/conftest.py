@@ -1,10 +1,9 @@
 """A company of six customers, built by dbt once per session, and the facts the tests look up in it."""
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -67,7 +66,9 @@ def create_tables(con: duckdb.DuckDBPyConnection) -> None:
     for stage in ("sources", "identity", "segments", "costs"):
         ensure_schema(con, stage)
     for entity in ENTITIES.values():
-        columns = ", ".join(f'"{column.name}" {column.type}{" not null" * column.required}' for column in (*PROVENANCE, *entity.columns))
+        columns = ", ".join(
+            f'"{column.name}" {column.type}{" not null" * column.required}' for column in (*PROVENANCE, *entity.columns)
+        )
         con.execute(f"create table if not exists sources.{entity.name} ({columns})")
 
 
@@ -88,7 +89,9 @@ def insert(con: duckdb.DuckDBPyConnection, table: str, **values: object) -> None
 _LINES: dict[str, int] = {}
 
 
-def land(con: duckdb.DuckDBPyConnection, entity: str, *, source: str = "shop", file_id: int = 1, **values: object) -> None:
+def land(
+    con: duckdb.DuckDBPyConnection, entity: str, *, source: str = "shop", file_id: int = 1, **values: object
+) -> None:
     """Insert one landed row; lines count up by entity."""
     _LINES[entity] = _LINES.get(entity, 0) + 1
     insert(con, f"sources.{entity}", source=source, file_id=file_id, line=_LINES[entity], **values)

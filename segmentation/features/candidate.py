@@ -1,0 +1,161 @@
+"""The candidate of the feature table: what dbt just built, measured for its gate.
+
+Belongs here: holding the built table to the contract and to identity, and stamping it as this run's. Does not
+belong here: computing features (`dbt_project/models`) or deciding whether they pass
+(`expectations/suites/features.py`). Look next at `publish.py`.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+from segmentation.contracts import ensure_schema, stamp_candidate
+from segmentation.errors import CandidateError
+from segmentation.features.contract import FeatureContract
+from segmentation.run import Run, StageReport
+from segmentation.warehouse import Connection, quote, transaction
+
+#: The table that dbt builds.
+CANDIDATE_TABLE = "candidate_customer_features"
+
+#: Features that state when something happened, so that none may lie after the run's moment.
+_PAST_MOMENTS = ("first_seen_at", "first_order_at", "last_order_at", "last_seen_at", "demo_requested_at")
+
+_NUMBERS = ("BIGINT", "DOUBLE")
+
+
+def fingerprint(columns: Iterable[tuple[str, str]]) -> str:
+    """Return a short hash of column names and types, in order: equal for tables of one shape."""
+    return hashlib.sha256("\n".join(f"{name} {type_}" for name, type_ in columns).encode()).hexdigest()[:16]
+
+
+def table_columns(con: Connection, schema: str, table: str) -> dict[str, str]:
+    """Return the columns of a table with their types, in order; empty where there is no such table."""
+    return dict(
+        con.execute(
+            "select column_name, data_type from information_schema.columns "
+            "where table_schema = ? and table_name = ? order by ordinal_position",
+            [schema, table],
+        ).fetchall()
+    )
+
+
+def build_candidate(con: Connection, run: Run, contract: FeatureContract) -> StageReport:
+    """Measure the table that dbt built and stamp it as this run's candidate.
+
+    Writes ``features.candidate`` (one row) and ``features.candidate_columns`` (one row a feature); the table itself,
+    ``features.candidate_customer_features``, stays as dbt left it.
+
+    Raises:
+        CandidateError: dbt has not built the table, or its columns are not the contract's.
+    """
+    ensure_schema(con, "features")
+    columns = table_columns(con, "features", CANDIDATE_TABLE)
+    _check_columns(columns, contract)
+    with transaction(con):
+        _measure_table(con, run, columns, contract)
+        shares = _measure_columns(con, run, columns)
+        candidate_id = stamp_candidate(con, "features", run)
+    measured = con.execute(
+        "select row_count, expected_customers, missing_customers, unexpected_customers, future_rows, "
+        "schema_fingerprint from features.candidate"
+    ).fetchall()[0]
+    return StageReport(
+        candidate_id=candidate_id,
+        rows={CANDIDATE_TABLE: measured[0]},
+        facts={
+            "expected_customers": measured[1],
+            "missing_customers": measured[2],
+            "unexpected_customers": measured[3],
+            "future_rows": measured[4],
+            "schema_fingerprint": measured[5],
+            "features": len(contract),
+            "null_ratio": {name: round(share, 4) for name, share in shares.items() if share},
+        },
+    )
+
+
+def _check_columns(columns: dict[str, str], contract: FeatureContract) -> None:
+    if not columns:
+        raise CandidateError(
+            "dbt has not built the feature table",
+            where=f"features.{CANDIDATE_TABLE}",
+            expected="a dbt build of selector features before this step",
+            repair="strata run --from features",
+        )
+    if columns == contract.types and list(columns) == list(contract.names):
+        return
+    missing = [name for name in contract.names if name not in columns]
+    extra = [name for name in columns if name not in contract]
+    changed = [name for name, type_ in contract.types.items() if columns.get(name, type_) != type_]
+    details = "; ".join(
+        f"{label}: {', '.join(names)}"
+        for label, names in (("missing", missing), ("not in the contract", extra), ("of another type", changed))
+        if names
+    )
+    raise CandidateError(
+        f"the feature table does not keep its contract ({details or 'its columns are in another order'})",
+        where=f"features.{CANDIDATE_TABLE}",
+        expected=f"the columns of {contract.path}",
+        repair="strata run --from features",
+    )
+
+
+def _measure_table(con: Connection, run: Run, columns: dict[str, str], contract: FeatureContract) -> None:
+    future = " or ".join(f"{name} > $as_of" for name in _PAST_MOMENTS)
+    con.execute("delete from features.candidate")
+    con.execute(
+        f"""
+        insert into features.candidate
+        with built as (
+            select
+                count(*) as row_count,
+                count(distinct customer_id) as distinct_customers,
+                min(as_of) as min_row_as_of,
+                max(as_of) as max_row_as_of,
+                count(*) filter (where {future}) as future_rows
+            from features.{CANDIDATE_TABLE}
+        ),
+        matched as (
+            select
+                count(*) filter (where customers.customer_id is not null) as expected_customers,
+                count(*) filter (where features.customer_id is null) as missing_customers,
+                count(*) filter (where customers.customer_id is null) as unexpected_customers
+            from (select customer_id from identity.customers where status = 'active') as customers
+            full join (select distinct customer_id from features.{CANDIDATE_TABLE}) as features
+                on customers.customer_id = features.customer_id
+        )
+        select
+            row_count, distinct_customers, expected_customers, missing_customers, unexpected_customers,
+            $as_of, min_row_as_of, max_row_as_of, future_rows,
+            $schema_fingerprint, $contract_fingerprint, $run_id, $recorded_at
+        from built cross join matched
+        """,
+        {
+            "as_of": run.as_of,
+            "schema_fingerprint": fingerprint(columns.items()),
+            "contract_fingerprint": fingerprint(contract.types.items()),
+            "run_id": run.run_id,
+            "recorded_at": run.recorded_at,
+        },
+    )
+
+
+def _measure_columns(con: Connection, run: Run, columns: dict[str, str]) -> dict[str, float]:
+    """Write the share of nulls and zeros of every feature, in one pass over the table; return the nulls."""
+    measures = [
+        f"count({quote(name)}), {f'count(*) filter (where {quote(name)} = 0)' if type_ in _NUMBERS else 'null'}"
+        for name, type_ in columns.items()
+    ]
+    total, *counts = con.execute(f"select count(*), {', '.join(measures)} from features.{CANDIDATE_TABLE}").fetchall()[
+        0
+    ]
+    con.execute("delete from features.candidate_columns")
+    nulls: dict[str, float] = {}
+    rows = []
+    for position, (name, type_) in enumerate(columns.items()):
+        filled, zeros = counts[2 * position], counts[2 * position + 1]
+        nulls[name] = 1 - filled / total if total else 0.0
+        zero_ratio = None if zeros is None else (zeros / total if total else 0.0)
+        rows.append([name, position + 1, type_, nulls[name], zero_ratio, run.run_id, run.recorded_at])
+    con.executemany("insert into features.candidate_columns values (?, ?, ?, ?, ?, ?, ?)", rows)
+    return nulls

@@ -1,0 +1,86 @@
+"""Publishing features: the candidate that passed its gate becomes what segment rules see.
+
+Belongs here: the swap, and how old each published feature is. Does not belong here: the gate itself
+(`expectations/`) or measuring the candidate (`candidate.py`). Look next at `segmentation/segments`.
+"""
+
+from segmentation.contracts import ensure_schema, latest_candidate, mark_published
+from segmentation.errors import CandidateError
+from segmentation.features.candidate import CANDIDATE_TABLE
+from segmentation.features.contract import FeatureContract
+from segmentation.run import Run, StageReport
+from segmentation.warehouse import Connection, count, quote, scalar, swap_table, transaction
+
+#: The table that segment rules, marts and people read.
+PUBLISHED_TABLE = "customer_features"
+
+
+def publish(con: Connection, run: Run, contract: FeatureContract) -> StageReport:
+    """Make this run's candidate the published feature table, and write the age of its features.
+
+    The candidate's table takes the published name, so no row is copied; a view under the candidate's name keeps what
+    the gate judged readable. Publishing the same candidate again changes nothing.
+
+    Raises:
+        CandidateError: The newest candidate is another run's, or its table is missing.
+    """
+    ensure_schema(con, "features")
+    newest = latest_candidate(con, "features")
+    with transaction(con):
+        if newest is not None and newest.run_id == run.run_id and newest.published_at is not None:
+            candidate_id = newest.candidate_id
+        else:
+            candidate_id = mark_published(con, "features", run)
+            _require_table(con)
+            swap_table(con, "features", CANDIDATE_TABLE, PUBLISHED_TABLE)
+        _write_freshness(con, run, contract)
+    stale = con.execute("select feature from features.feature_freshness where not is_fresh order by feature").fetchall()
+    return StageReport(
+        candidate_id=candidate_id,
+        rows={PUBLISHED_TABLE: count(con, f"features.{PUBLISHED_TABLE}")},
+        facts={"stale_features": [name for (name,) in stale]},
+    )
+
+
+def _require_table(con: Connection) -> None:
+    found = scalar(
+        con,
+        "select table_type from information_schema.tables where table_schema = 'features' and table_name = ?",
+        [CANDIDATE_TABLE],
+    )
+    if found != "BASE TABLE":
+        raise CandidateError(
+            "there is no candidate feature table to publish",
+            where=f"features.{CANDIDATE_TABLE}",
+            expected="the table that dbt built in this run",
+            repair="strata run --from features",
+        )
+
+
+def _write_freshness(con: Connection, run: Run, contract: FeatureContract) -> None:
+    con.execute("delete from features.feature_freshness")
+    con.execute(
+        "create or replace temp table feature_limits (feature varchar, concern varchar, max_age_seconds bigint)"
+    )
+    con.executemany(
+        "insert into feature_limits values (?, ?, ?)",
+        [[feature.name, feature.source, feature.max_age_hours * 3600] for feature in contract],
+    )
+    con.execute(
+        f"""
+        insert into features.feature_freshness
+        select
+            limits.feature,
+            facts.max_event_at,
+            date_diff('second', facts.max_event_at, $as_of) as age_seconds,
+            limits.max_age_seconds,
+            date_diff('second', facts.max_event_at, $as_of) <= limits.max_age_seconds as is_fresh,
+            $run_id,
+            $recorded_at
+        from feature_limits as limits
+        left join {quote("intermediate")}.int_features__freshness as facts
+            on facts.concern = limits.concern
+        """,
+        {"as_of": run.as_of, "run_id": run.run_id, "recorded_at": run.recorded_at},
+    )
+    con.execute("drop table feature_limits")
