@@ -35,7 +35,7 @@ def validate(con: Connection, suite: Suite) -> SuiteResult:
         SuiteError: An expectation does not exist, or its arguments are wrong.
     """
     gx = _load()
-    from expectations.duckdb_dialect import lend  # noqa: PLC0415
+    from expectations.duckdb_dialect import lend
 
     found: dict[str, TruthResult] = {}
     with lend(con, suite.stage) as url:
@@ -57,7 +57,7 @@ def validate(con: Connection, suite: Suite) -> SuiteResult:
 
 
 def _load() -> Any:
-    import great_expectations as gx  # noqa: PLC0415
+    import great_expectations as gx
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     return gx
@@ -65,7 +65,7 @@ def _load() -> Any:
 
 def _open_context(gx: Any) -> Any:
     """Open a context that keeps everything in memory, sends nothing and draws no progress bars."""
-    from great_expectations.data_context.types.base import (  # noqa: PLC0415
+    from great_expectations.data_context.types.base import (
         DataContextConfig,
         InMemoryStoreBackendDefaults,
     )

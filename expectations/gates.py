@@ -57,7 +57,7 @@ GATES: tuple[Gate, ...] = tuple(_gate_of(stage) for stage in STAGES)
 
 def judge(strata: StrataResource, gate: Gate, context: dg.AssetCheckExecutionContext) -> SuiteResult:
     """Check a gate's suite on the stage's newest candidate and record the judgement in the ledger."""
-    from expectations.bridge import validate  # noqa: PLC0415
+    from expectations.bridge import validate
 
     run = run_from_context(context, strata)
     with strata.warehouse().write() as con:

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from expectations.bridge import validate
 from expectations.results import SuiteResult, TruthResult
+from expectations.truths import Suite
 from segmentation import contracts
 from segmentation.run import Run
 from segmentation.warehouse import Connection, transaction
@@ -48,3 +51,21 @@ def propose(con: Connection) -> Propose:
             return contracts.stamp_candidate(con, stage, run)
 
     return stamp
+
+
+@pytest.fixture
+def root() -> Path:
+    """The project's folder."""
+    return Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def check() -> Callable[[Connection, Suite], set[str]]:
+    """Check a suite and name the truths that do not hold; every truth must have been checkable."""
+
+    def names(con: Connection, suite: Suite) -> set[str]:
+        results = validate(con, suite).truths
+        assert [truth.observed for truth in results if "could not be checked" in truth.observed] == []
+        return {truth.name for truth in results if not truth.passed}
+
+    return names
