@@ -53,7 +53,7 @@ def build_candidate(con: Connection, run: Run, contract: FeatureContract) -> Sta
     _check_columns(columns, contract)
     with transaction(con):
         _measure_table(con, run, columns, contract)
-        shares = _measure_columns(con, run, columns)
+        shares = _measure_columns(con, run, contract)
         candidate_id = stamp_candidate(con, "features", run)
     measured = con.execute(
         "select row_count, expected_customers, missing_customers, unexpected_customers, future_rows, "
@@ -140,22 +140,37 @@ def _measure_table(con: Connection, run: Run, columns: dict[str, str], contract:
     )
 
 
-def _measure_columns(con: Connection, run: Run, columns: dict[str, str]) -> dict[str, float]:
+def _measure_columns(con: Connection, run: Run, contract: FeatureContract) -> dict[str, float]:
     """Write the share of nulls and zeros of every feature, in one pass over the table; return the nulls."""
     measures = [
-        f"count({quote(name)}), {f'count(*) filter (where {quote(name)} = 0)' if type_ in _NUMBERS else 'null'}"
-        for name, type_ in columns.items()
+        f"count({quote(feature.name)}), "
+        + (f"count(*) filter (where {quote(feature.name)} = 0)" if feature.duckdb_type in _NUMBERS else "null")
+        for feature in contract
     ]
     total, *counts = con.execute(f"select count(*), {', '.join(measures)} from features.{CANDIDATE_TABLE}").fetchall()[
         0
     ]
+    nulls = {
+        feature.name: 1 - filled / total if total else 0.0
+        for feature, filled in zip(contract, counts[::2], strict=True)
+    }
+    zeros = [None if zero is None else zero / total if total else 0.0 for zero in counts[1::2]]
     con.execute("delete from features.candidate_columns")
-    nulls: dict[str, float] = {}
-    rows = []
-    for position, (name, type_) in enumerate(columns.items()):
-        filled, zeros = counts[2 * position], counts[2 * position + 1]
-        nulls[name] = 1 - filled / total if total else 0.0
-        zero_ratio = None if zeros is None else (zeros / total if total else 0.0)
-        rows.append([name, position + 1, type_, nulls[name], zero_ratio, run.run_id, run.recorded_at])
-    con.executemany("insert into features.candidate_columns values (?, ?, ?, ?, ?, ?, ?)", rows)
+    con.executemany(
+        "insert into features.candidate_columns values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            [
+                feature.name,
+                position,
+                feature.duckdb_type,
+                feature.source,
+                feature.max_age_hours * 3600,
+                nulls[feature.name],
+                zero_ratio,
+                run.run_id,
+                run.recorded_at,
+            ]
+            for position, (feature, zero_ratio) in enumerate(zip(contract, zeros, strict=True), start=1)
+        ],
+    )
     return nulls

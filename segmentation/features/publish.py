@@ -7,15 +7,14 @@ Belongs here: the swap, and how old each published feature is. Does not belong h
 from segmentation.contracts import ensure_schema, latest_candidate, mark_published
 from segmentation.errors import CandidateError
 from segmentation.features.candidate import CANDIDATE_TABLE
-from segmentation.features.contract import FeatureContract
 from segmentation.run import Run, StageReport
-from segmentation.warehouse import Connection, count, quote, scalar, swap_table, transaction
+from segmentation.warehouse import Connection, count, scalar, swap_table, transaction
 
 #: The table that segment rules, marts and people read.
 PUBLISHED_TABLE = "customer_features"
 
 
-def publish(con: Connection, run: Run, contract: FeatureContract) -> StageReport:
+def publish(con: Connection, run: Run) -> StageReport:
     """Make this run's candidate the published feature table, and write the age of its features.
 
     The candidate's table takes the published name, so no row is copied; a view under the candidate's name keeps what
@@ -33,7 +32,7 @@ def publish(con: Connection, run: Run, contract: FeatureContract) -> StageReport
             candidate_id = mark_published(con, "features", run)
             _require_table(con)
             swap_table(con, "features", CANDIDATE_TABLE, PUBLISHED_TABLE)
-        _write_freshness(con, run, contract)
+        _write_freshness(con, run)
     stale = con.execute("select feature from features.feature_freshness where not is_fresh order by feature").fetchall()
     return StageReport(
         candidate_id=candidate_id,
@@ -57,30 +56,22 @@ def _require_table(con: Connection) -> None:
         )
 
 
-def _write_freshness(con: Connection, run: Run, contract: FeatureContract) -> None:
+def _write_freshness(con: Connection, run: Run) -> None:
     con.execute("delete from features.feature_freshness")
     con.execute(
-        "create or replace temp table feature_limits (feature varchar, concern varchar, max_age_seconds bigint)"
-    )
-    con.executemany(
-        "insert into feature_limits values (?, ?, ?)",
-        [[feature.name, feature.source, feature.max_age_hours * 3600] for feature in contract],
-    )
-    con.execute(
-        f"""
+        """
         insert into features.feature_freshness
         select
-            limits.feature,
+            columns.feature,
             facts.max_event_at,
             date_diff('second', facts.max_event_at, $as_of) as age_seconds,
-            limits.max_age_seconds,
-            date_diff('second', facts.max_event_at, $as_of) <= limits.max_age_seconds as is_fresh,
+            columns.max_age_seconds,
+            date_diff('second', facts.max_event_at, $as_of) <= columns.max_age_seconds as is_fresh,
             $run_id,
             $recorded_at
-        from feature_limits as limits
-        left join {quote("intermediate")}.int_features__freshness as facts
-            on facts.concern = limits.concern
+        from features.candidate_columns as columns
+        left join intermediate.int_features__freshness as facts
+            on facts.concern = columns.concern
         """,
         {"as_of": run.as_of, "run_id": run.run_id, "recorded_at": run.recorded_at},
     )
-    con.execute("drop table feature_limits")

@@ -17,11 +17,13 @@ create table if not exists features.candidate (
     recorded_at timestamp not null
 );
 
--- How full each feature is; one row a feature.
+-- How full each feature is, and how old it may be; one row a feature.
 create table if not exists features.candidate_columns (
     feature varchar not null,
     column_position integer not null,
     data_type varchar not null,
+    concern varchar not null,                -- what it is computed from, as in intermediate.int_features__freshness
+    max_age_seconds bigint not null,
     null_ratio double not null,
     zero_ratio double,                       -- numbers only
     run_id varchar not null,

@@ -1,8 +1,10 @@
 with final as (
     select
+        source,
         origin_charge_id,
         charge_version,
         incurred_date,
+        pool_key,
         allocation_view,
         segment_key,
         allocated_method_id,

@@ -1,5 +1,6 @@
 with final as (
     select
+        source,
         origin_charge_id,
         charge_version,
         incurred_date,

@@ -2,6 +2,7 @@ with final as (
     select
         driver_date,
         driver_key,
+        driver_unit,
         allocation_view,
         segment_key,
         quantity
