@@ -1,6 +1,4 @@
 -- The load ledger and the quarantine. The tables of the entities follow from entities.py.
-create sequence if not exists sources.file_id_seq;
-
 create table if not exists sources.files (
     file_id bigint not null,
     entity varchar not null,
@@ -12,8 +10,9 @@ create table if not exists sources.files (
     rows_loaded bigint not null,
     rows_duplicate bigint not null,
     rows_quarantined bigint not null,
+    rows_late bigint not null default 0,
     mapping_hash varchar not null,
-    -- loaded: in the entity's table; held: its gate failed, nothing of it was loaded.
+    -- loaded: its rows are in the entity's table. Files of a held candidate are not entered.
     status varchar not null,
     run_id varchar not null,
     recorded_at timestamp not null

@@ -1,0 +1,188 @@
+"""The landing folder: which files lie there, what they contain by hash, whether they stand still.
+
+Belongs here: finding files, hashing them, noticing that one changed while it was read. Does not belong here:
+what is inside a file (`reader.py`) or whether it was loaded before (`candidate.py`). Files whose names begin
+with a dot or an underscore are still being written and are left alone.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from segmentation.errors import SourceError
+from segmentation.sources.mapping import FeedMapping, Format, SourceMapping
+
+_FORMATS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
+
+#: File name endings that a feed without a format of its own takes.
+EXTENSIONS = (".csv", ".csv.gz", ".ndjson", ".ndjson.gz", ".jsonl", ".jsonl.gz", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in the landing folder that a person should know; it stops nothing.
+
+    Attributes:
+        kind: ``unmapped_folder``, ``ignored_file`` or ``empty_landing``.
+        path: Path below the landing root.
+    """
+
+    kind: str
+    path: str
+    message: str
+    repair: str
+
+
+@dataclass(frozen=True, slots=True)
+class LandedFile:
+    """A file that a feed takes: where it is and how it is read."""
+
+    path: Path
+    relative: str
+    source: str
+    feed: FeedMapping
+    format: Format
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the file is gzip."""
+        return self.path.suffix.lower() == ".gz"
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a file was when it was looked at; two equal ones mean that it stood still between."""
+
+    sha256: str
+    bytes: int
+    stamp: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What lies in the landing folder: files by path, and what no feed takes."""
+
+    files: tuple[LandedFile, ...]
+    findings: tuple[Finding, ...]
+
+
+def format_of(path: Path, feed: FeedMapping) -> Format | None:
+    """Return how ``path`` is read in ``feed``: the feed's format, else by ending, else ``None``."""
+    if feed.format is not None:
+        return feed.format
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        inner = _FORMATS.get(Path(path.stem).suffix.lower())
+        return inner if inner != "parquet" else None
+    return _FORMATS.get(suffix)
+
+
+def take_inventory(landing: Path, mappings: tuple[SourceMapping, ...]) -> Inventory:
+    """List the files that feeds take, in order of path, and everything that no feed takes.
+
+    A file belongs to every source whose feed has its folder, pattern and ending; within a source the first such
+    feed takes it.
+    """
+    files: list[LandedFile] = []
+    taken: set[Path] = set()
+    for mapping in mappings:
+        claimed: set[Path] = set()
+        for feed in mapping.feeds:
+            for path in _visible_files(landing / feed.folder):
+                kind = format_of(path, feed)
+                if path in claimed or kind is None or not fnmatch(path.name, feed.pattern):
+                    continue
+                claimed.add(path)
+                relative = path.relative_to(landing).as_posix()
+                files.append(LandedFile(path, relative, mapping.source, feed, kind))
+        taken |= claimed
+    files.sort(key=lambda file: (file.relative, file.source))
+    return Inventory(tuple(files), tuple(_find_leftovers(landing, mappings, taken)))
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Hash a file as a stream.
+
+    Raises:
+        SourceError: It is gone or may not be read.
+    """
+    try:
+        with path.open("rb") as file:
+            stamp = _stamp(os.fstat(file.fileno()))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return Fingerprint(digest, stamp[1], stamp)
+
+
+def require_unchanged(path: Path, before: Fingerprint) -> None:
+    """Check that a file is still what it was before it was read.
+
+    Size, both times and the inode decide; only where one differs is the content hashed again.
+
+    Raises:
+        SourceError: It changed, or is gone.
+    """
+    try:
+        unchanged = _stamp(path.stat()) == before.stamp
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not unchanged and fingerprint(path).sha256 != before.sha256:
+        raise SourceError(
+            "the file changed while it was read",
+            where=str(path),
+            expected="a file that stands still: write it under a name that begins with '_', then rename it",
+            repair="wait until the file is complete, then run again",
+        )
+
+
+def unreadable(path: Path, error: OSError) -> SourceError:
+    """Say why the operating system does not give a file's content."""
+    if isinstance(error, FileNotFoundError):
+        what, repair = "the file vanished before it was read", "put the file back, then run again"
+    elif isinstance(error, PermissionError):
+        what, repair = "the file may not be read", f"chmod a+r {path}"
+    else:
+        what, repair = f"the file can't be read: {error.strerror or error}", "check the disk, then run again"
+    return SourceError(what, where=str(path), expected="a readable file", repair=repair)
+
+
+def _stamp(stat: os.stat_result) -> tuple[int, int, int, int]:
+    return (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith((".", "_")))
+
+
+def _find_leftovers(landing: Path, mappings: tuple[SourceMapping, ...], taken: set[Path]) -> list[Finding]:
+    if not landing.is_dir():
+        return []
+    folders = {feed.folder for mapping in mappings for feed in mapping.feeds}
+    tops = {folder.split("/", 1)[0] for folder in folders}
+    findings = [
+        Finding(
+            "unmapped_folder",
+            child.name,
+            f"no mapping takes the folder {child.name}",
+            f"add a feed with folder: {child.name} to catalog/sources, or remove the folder",
+        )
+        for child in sorted(landing.iterdir())
+        if child.is_dir() and child.name not in tops and not child.name.startswith((".", "_"))
+    ]
+    for folder in sorted(folders):
+        findings += [
+            Finding(
+                "ignored_file",
+                path.relative_to(landing).as_posix(),
+                f"no feed of the folder {folder} takes the file {path.name}",
+                f"name it *{', *'.join(EXTENSIONS)} so that the feed's pattern matches, or remove it",
+            )
+            for path in _visible_files(landing / folder)
+            if path not in taken
+        ]
+    return findings

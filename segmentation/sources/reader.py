@@ -1,0 +1,284 @@
+"""Landed files as relations: every data row with its number, every unreadable row with its reason.
+
+Belongs here: CSV, NDJSON and Parquet as DuckDB reads them, gzip and encodings, damaged rows and files. Does not
+belong here: what the columns mean (`projection.py`). Text formats are read as text into a temporary table;
+Parquet is read in place.
+
+A row's number is its ordinal among the data rows of the file, from 1: the header and blank lines are not counted,
+and a quoted value that spans lines is one row. In NDJSON it is the line of the file.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from segmentation.errors import SourceError, StrataError
+from segmentation.sources.landing import LandedFile
+from segmentation.sources.mapping import LINE_COLUMN
+from segmentation.sources.text import TextFile, open_text, read_header
+from segmentation.warehouse import Connection, literal, quote
+
+#: Longest row of a text file, in bytes; a longer one goes to quarantine.
+MAX_ROW_BYTES = 4 * 1024 * 1024
+
+_RAW = "source_file_rows"
+_REJECTS = "source_file_rejects"
+_SCANS = "source_file_scans"
+_MALFORMED = "source_file_malformed"
+_TEXT_COLUMN = "_text"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRows:
+    """An opened file.
+
+    Attributes:
+        relation: What stands after ``from``: the file's columns, `_line`, and for NDJSON the text itself.
+        columns: The file's columns and their DuckDB types, in order.
+        raw: SQL for a row as JSON.
+        rows_read: Data rows, the malformed ones included.
+        malformed: Relation ``(line, reason, raw)`` of rows that are no rows; ``None`` where all are.
+    """
+
+    relation: str
+    columns: dict[str, str]
+    raw: str
+    rows_read: int
+    malformed: str | None
+
+
+@contextmanager
+def open_rows(con: Connection, file: LandedFile, scratch: Path) -> Iterator[FileRows]:
+    """Open a landed file; what it needs beside the file (temporary tables and copies) goes when the block ends.
+
+    Args:
+        con: The warehouse, not inside a transaction: a damaged file would abort it.
+        file: Which file, and how it is read.
+        scratch: Folder for temporary copies.
+
+    Raises:
+        SourceError: The file as a whole can't be read.
+    """
+    try:
+        if file.path.stat().st_size == 0:
+            raise SourceError(
+                "the file is empty",
+                where=str(file.path),
+                expected="at least a header" if file.format == "csv" else "at least one row",
+                repair="deliver the file again, or remove it",
+            )
+        if file.format == "parquet":
+            yield _open_parquet(con, file)
+            return
+        with open_text(file.path, file.feed.encoding, is_compressed=file.is_compressed, scratch=scratch) as text:
+            yield _open_csv(con, file, text) if file.format == "csv" else _open_ndjson(con, file, text)
+    finally:
+        for table in (_RAW, _REJECTS, _SCANS, _MALFORMED):
+            con.execute(f"drop table if exists temp.{table}")
+
+
+def _open_parquet(con: Connection, file: LandedFile) -> FileRows:
+    path = literal(str(file.path))
+    with _explained(file):
+        described = con.execute(f"describe select * from read_parquet({path})").fetchall()
+        rows = con.execute(f"select sum(num_rows) from parquet_file_metadata({path})").fetchall()[0][0]
+    columns = {str(row[0]): str(row[1]) for row in described}
+    _require_usable_names(file, list(columns))
+    relation = (
+        f"(select * exclude (file_row_number), file_row_number + 1 as {LINE_COLUMN} "
+        f"from read_parquet({path}, file_row_number = true))"
+    )
+    return FileRows(relation, columns, _as_json(columns), int(rows), None)
+
+
+def _open_csv(con: Connection, file: LandedFile, text: TextFile) -> FileRows:
+    header = read_header(text.path, file.path, file.feed.delimiter)
+    _require_usable_names(file, header)
+    struct = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in header)
+    nulls = ", ".join(literal(value) for value in dict.fromkeys(("", *file.feed.null_values)))
+    options = (
+        f"header = true, delim = {literal(file.feed.delimiter)}, quote = '\"', escape = '\"', "
+        f"nullstr = [{nulls}], columns = {{{struct}}}"
+    )
+    _load_text(con, file, text, options)
+    _number_rejects(con, text, lines_before_data=1)
+    columns = dict.fromkeys(header, "VARCHAR")
+    return _numbered(con, columns, _as_json(columns))
+
+
+def _open_ndjson(con: Connection, file: LandedFile, text: TextFile) -> FileRows:
+    # JSON text never holds a bare control character, so this delimiter splits no valid line.
+    options = (
+        f"header = false, delim = '\x01', quote = '', escape = '', columns = {{{literal(_TEXT_COLUMN)}: 'VARCHAR'}}"
+    )
+    _load_text(con, file, text, options)
+    _number_rejects(con, text, lines_before_data=0)
+    lines = _numbered(con, {}, "null")
+    con.execute(
+        f"insert into {_MALFORMED} select {LINE_COLUMN}, 'the line is not a JSON object', "
+        f"json_object('_row', {_TEXT_COLUMN}) from {lines.relation} "
+        f"where {_TEXT_COLUMN} is not null and not {_is_object()}"
+    )
+    keys = con.execute(
+        f"select distinct unnest(json_keys({_TEXT_COLUMN})) as k from {_RAW} where {_is_object()} order by k"
+    ).fetchall()
+    columns = {str(row[0]): "VARCHAR" for row in keys}
+    wanted = [name for name in file.feed.reads if name in columns]
+    paths = ", ".join(literal(_path_of(name)) for name in wanted)
+    fields = "".join(f", v[{index}] as {quote(name)}" for index, name in enumerate(wanted, start=1))
+    relation = (
+        f"(select {LINE_COLUMN}, {_TEXT_COLUMN}{fields} from (select *, json_extract_string({_TEXT_COLUMN}, "
+        f"cast([{paths}] as varchar[])) as v from {lines.relation} where {_is_object()}))"
+    )
+    blank = int(con.execute(f"select count(*) from {_RAW} where {_TEXT_COLUMN} is null").fetchall()[0][0])
+    return FileRows(relation, columns, f"cast({_TEXT_COLUMN} as json)", lines.rows_read - blank, _MALFORMED)
+
+
+def _is_object() -> str:
+    return f"(json_valid({_TEXT_COLUMN}) and coalesce(json_type(try_cast({_TEXT_COLUMN} as json)) = 'OBJECT', false))"
+
+
+def _path_of(key: str) -> str:
+    return '$."' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _load_text(con: Connection, file: LandedFile, text: TextFile, options: str) -> None:
+    """Read a text file into the raw table in the order of its rows, so that row ids are ordinals."""
+    before = con.execute("select current_setting('preserve_insertion_order')").fetchall()[0][0]
+    con.execute("set preserve_insertion_order = true")
+    try:
+        with _explained(file):
+            try:
+                con.execute(_load_sql(text.path, options))
+            except duckdb.InvalidInputException as error:
+                if "invalid state" not in str(error):
+                    raise
+                # Lines that end in different ways: read a copy in which they all end alike.
+                con.execute(_load_sql(text.with_plain_line_ends(), options))
+    finally:
+        con.execute(f"set preserve_insertion_order = {str(before).lower()}")
+
+
+def _load_sql(path: Path, options: str) -> str:
+    return (
+        f"create or replace temp table {_RAW} as select * from read_csv({literal(str(path))}, auto_detect = false, "
+        f"compression = 'none', max_line_size = {MAX_ROW_BYTES}, strict_mode = true, store_rejects = true, "
+        f"rejects_limit = 0, rejects_table = '{_REJECTS}', rejects_scan = '{_SCANS}', {options})"
+    )
+
+
+def _number_rejects(con: Connection, text: TextFile, *, lines_before_data: int) -> None:
+    """Write the rows that the reader refused to the malformed table, numbered as data rows."""
+    blanks = []
+    if con.execute(f"select 1 from {_REJECTS} limit 1").fetchall() and lines_before_data:
+        blanks = text.blank_line_offsets()
+    con.execute(
+        f"""
+        create or replace temp table {_MALFORMED} as
+        select
+            line - {lines_before_data} - len(list_filter(?::bigint[], lambda b: b < line_byte_position)) as line,
+            case error_type
+                when 'MISSING COLUMNS' then 'the row has too few columns'
+                when 'TOO MANY COLUMNS' then 'the row has too many columns'
+                when 'UNQUOTED VALUE' then 'the row has a broken quote'
+                when 'INVALID ENCODING' then 'the row holds bytes that are not of the file''s encoding'
+                when 'LINE SIZE OVER MAXIMUM' then 'the row is longer than {MAX_ROW_BYTES} bytes'
+                else concat('the row can not be read: ', error_type)
+            end as reason,
+            json_object('_row', csv_line) as raw
+        from {_REJECTS}
+        qualify row_number() over (partition by line, line_byte_position order by column_idx, error_type) = 1
+        """,
+        [blanks],
+    )
+
+
+def _numbered(con: Connection, columns: dict[str, str], raw: str) -> FileRows:
+    """Give every row of the raw table its number: its ordinal, shifted by the refused rows before it."""
+    kept = int(con.execute(f"select count(*) from {_RAW}").fetchall()[0][0])
+    refused = int(con.execute(f"select count(*) from {_MALFORMED}").fetchall()[0][0])
+    if not refused:
+        relation = f"(select *, rowid + 1 as {LINE_COLUMN} from {_RAW})"
+    else:
+        # The j-th refused row, on line r, moves every row from ordinal r - j + 1 on by at least j.
+        relation = f"""(
+            select n.* exclude (ordinal), ordinal + coalesce(s.shift, 0) as {LINE_COLUMN}
+            from (select *, rowid + 1 as ordinal from {_RAW}) as n
+            asof left join (
+                select line - j + 1 as threshold, max(j) as shift
+                from (select line, row_number() over (order by line) as j from {_MALFORMED})
+                group by all
+            ) as s on n.ordinal >= s.threshold
+        )"""
+    return FileRows(relation, columns, raw, kept + refused, _MALFORMED)
+
+
+def _as_json(columns: dict[str, str]) -> str:
+    parts = []
+    for name, kind in columns.items():
+        value = f"cast({quote(name)} as varchar)" if kind == "BLOB" else quote(name)
+        parts.append(f"{literal(name)}, {value}")
+    return f"json_object({', '.join(parts)})"
+
+
+def _require_usable_names(file: LandedFile, names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        key = name.lower()
+        if key in seen or key in {LINE_COLUMN, "file_row_number"} or not name:
+            what = "a column without a name" if not name else f"the column {name!r} twice or a reserved name"
+            raise SourceError(
+                f"the header holds {what}",
+                where=str(file.path),
+                expected=f"columns with different names, none of them {LINE_COLUMN} or file_row_number",
+                repair="rename the column in the file, and in the mapping where it is used",
+            )
+        seen.add(key)
+
+
+@contextmanager
+def _explained(file: LandedFile) -> Iterator[None]:
+    """Turn the engine's refusal of a file into one a person can act on."""
+    try:
+        yield
+    except (duckdb.InvalidInputException, duckdb.IOException, duckdb.InvalidTypeException) as error:
+        require_space(error)
+        raise damaged(file, error) from error
+
+
+def damaged(file: LandedFile, error: duckdb.Error) -> SourceError:
+    """Say that the engine can't read a file, in its first line of words."""
+    first = re.sub(r"^\w[\w ]* Error: ", "", str(error).strip().splitlines()[0])
+    return SourceError(
+        f"the file is damaged or not {file.format}: {first}",
+        where=str(file.path),
+        expected=f"a complete {file.format} file{' in ' + file.feed.encoding if file.format != 'parquet' else ''}",
+        repair="deliver the file again, whole; see: strata check-source " + str(file.path),
+    )
+
+
+def require_space(error: Exception) -> None:
+    """Stop the run where an error is the disk's, not the file's.
+
+    Raises:
+        StrataError: No space is left, or memory ran out.
+    """
+    text = str(error).lower()
+    if "no space left" in text or "disk full" in text or "disk quota" in text or "max_temp_directory_size" in text:
+        raise StrataError(
+            f"no space is left on the disk: {str(error).strip().splitlines()[0]}",
+            where="the warehouse or its spill folder",
+            expected="room for the new rows; nothing was published",
+            repair="free space, then run again",
+        ) from error
+    if isinstance(error, duckdb.OutOfMemoryException):
+        raise StrataError(
+            f"the engine's memory ran out: {str(error).strip().splitlines()[0]}",
+            where="the warehouse",
+            expected="room for one file's rows; nothing was published",
+            repair="raise the memory limit in the settings, or land the file in smaller parts",
+        ) from error

@@ -1,0 +1,190 @@
+"""Text files as the engine can read them: plain UTF-8 on disk.
+
+Belongs here: gzip with its checksum, other encodings, the header, blank lines. Does not belong here: rows and
+columns (`reader.py`). Everything goes through in chunks; a copy is made only where the file as it lies is not
+plain UTF-8.
+"""
+
+import codecs
+import csv
+import io
+import re
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segmentation.errors import SourceError
+from segmentation.sources.landing import unreadable
+
+_CHUNK = 4 * 1024 * 1024
+_GZIP_WINDOW = 31
+_BLANK_LINE = re.compile(rb"(?<=\n)\r?\n")
+#: Longest header that is looked at, in bytes.
+_MAX_HEADER = 1024 * 1024
+
+
+@dataclass(slots=True)
+class TextFile:
+    """A plain UTF-8 file with the content of a landed one.
+
+    Attributes:
+        path: The file to read; the landed one itself where it is plain UTF-8.
+        scratch: Folder for further copies; it goes when the file is closed.
+    """
+
+    path: Path
+    scratch: Path
+    _copies: list[Path] = field(default_factory=list)
+
+    def with_plain_line_ends(self) -> Path:
+        """Return a copy in which every line ends with a line feed alone."""
+        copy = self.scratch / "plain_line_ends"
+        with self.path.open("rb") as source, copy.open("wb") as target:
+            held = b""
+            while chunk := source.read(_CHUNK):
+                chunk = held + chunk
+                # A carriage return at the end may be half of a pair.
+                held = b"\r" if chunk.endswith(b"\r") else b""
+                whole = chunk[: len(chunk) - len(held)]
+                target.write(whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+            target.write(b"\n" if held else b"")
+        self.path = copy
+        return copy
+
+    def blank_line_offsets(self) -> list[int]:
+        """Return the byte positions of blank lines, in order."""
+        offsets: list[int] = []
+        position = 0
+        previous = b""
+        with self.path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                window = previous + chunk
+                start = position - len(previous)
+                offsets += [start + found.start() for found in _BLANK_LINE.finditer(window)]
+                position += len(chunk)
+                previous = window[-2:]
+        return sorted(set(offsets))
+
+
+@contextmanager
+def open_text(path: Path, encoding: str, *, is_compressed: bool, scratch: Path) -> Iterator[TextFile]:
+    """Open a landed text file as plain UTF-8.
+
+    Raises:
+        SourceError: It is not gzip, not whole, or not in ``encoding``; or the system does not give it.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="source-") as folder:
+        try:
+            yield _as_plain(path, encoding, is_compressed, Path(folder))
+        except UnicodeDecodeError as error:
+            raise SourceError(
+                f"the file is not in {encoding}: {error.reason} at byte {error.start}",
+                where=str(path),
+                expected=f"text in {encoding}",
+                repair="set encoding: in the feed's mapping, or deliver the file in this encoding",
+            ) from error
+        except OSError as error:
+            if error.errno is not None and error.filename is not None and Path(error.filename) == path:
+                raise unreadable(path, error) from error
+            raise
+
+
+def _as_plain(path: Path, encoding: str, is_compressed: bool, folder: Path) -> TextFile:
+    name = codecs.lookup(encoding).name
+    with path.open("rb") as file:
+        beginning = file.read(4)
+    is_marked = not is_compressed and beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if is_marked and not name.startswith("utf-16"):
+        raise SourceError(
+            f"the file is in UTF-16, not in {encoding}",
+            where=str(path),
+            expected=f"text in {encoding}",
+            repair="set encoding: utf-16 in the feed's mapping",
+        )
+    if not is_compressed and name in {"utf-8", "ascii", "utf-8-sig"}:
+        return TextFile(path, folder)
+    copy = folder / "plain"
+    chunks = _unzip(path) if is_compressed else _chunks(path)
+    if name not in {"utf-8", "ascii", "utf-8-sig"}:
+        chunks = _transcode(chunks, encoding)
+    with copy.open("wb") as target:
+        for chunk in chunks:
+            target.write(chunk)
+    return TextFile(copy, folder)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _transcode(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)("strict")
+    done = 0
+    for chunk in chunks:
+        try:
+            yield decoder.decode(chunk).encode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UnicodeDecodeError(error.encoding, b"", done + error.start, done + error.end, error.reason) from error
+        done += len(chunk)
+    yield decoder.decode(b"", final=True).encode("utf-8")
+
+
+def _unzip(path: Path) -> Iterator[bytes]:
+    """Decompress gzip, member by member, and check every checksum: the engine checks none."""
+    inflater = zlib.decompressobj(_GZIP_WINDOW)
+    try:
+        for chunk in _chunks(path):
+            rest = chunk
+            while rest:
+                if inflater.eof:
+                    inflater = zlib.decompressobj(_GZIP_WINDOW)
+                yield inflater.decompress(rest)
+                # Zero bytes after the last member are padding.
+                rest = inflater.unused_data.lstrip(b"\0")
+    except zlib.error as error:
+        raise _bad_gzip(path, f"the gzip data is damaged ({error})") from error
+    if not inflater.eof:
+        raise _bad_gzip(path, "the gzip data ends before its end: the file is cut off")
+
+
+def _bad_gzip(path: Path, what: str) -> SourceError:
+    return SourceError(what, where=str(path), expected="a whole gzip file", repair="deliver the file again, whole")
+
+
+def read_header(path: Path, landed: Path, delimiter: str) -> list[str]:
+    """Return the names in the first record of a plain UTF-8 CSV file.
+
+    Raises:
+        SourceError: There is no header, it has no end, or it is not text.
+    """
+    with path.open("rb") as file:
+        beginning = file.read(_MAX_HEADER)
+    try:
+        text = beginning.decode("utf-8-sig", errors="strict" if len(beginning) < _MAX_HEADER else "ignore")
+    except UnicodeDecodeError:
+        # A later row may hold the bad bytes: the rows are judged one by one, only the header must be whole.
+        text = beginning.decode("utf-8-sig", errors="replace")
+    try:
+        names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
+    except csv.Error as error:
+        raise _bad_header(landed, f"the header can't be read: {error}") from error
+    if not names:
+        raise _bad_header(landed, "the file begins with a blank line where the header should be")
+    if any("\ufffd" in name or "\0" in name for name in names):
+        raise _bad_header(landed, "the header holds bytes that are not text in the file's encoding")
+    return names
+
+
+def _bad_header(landed: Path, what: str) -> SourceError:
+    return SourceError(
+        what,
+        where=str(landed),
+        expected="a first line with the names of the columns",
+        repair="deliver the file with a header; set encoding: or delimiter: in the mapping if they differ",
+    )
