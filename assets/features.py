@@ -65,7 +65,7 @@ def build_assets(project: DbtProject, translator: StrataTranslator) -> list[dg.A
         project=project,
         dagster_dbt_translator=translator,
         name="build_features",
-        select="tag:features",
+        selector="features",
         **WRITES_WAREHOUSE,
     )
     def build_features(context: dg.AssetExecutionContext, strata: StrataResource, dbt: DbtCliResource) -> Iterator[Any]:

@@ -25,7 +25,7 @@ def build_assets(project: DbtProject, translator: StrataTranslator) -> list[dg.A
         project=project,
         dagster_dbt_translator=translator,
         name="build_marts",
-        select="tag:marts",
+        selector="marts",
         **WRITES_WAREHOUSE,
     )
     def build_marts(context: dg.AssetExecutionContext, strata: StrataResource, dbt: DbtCliResource) -> Iterator[Any]:

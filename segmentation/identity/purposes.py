@@ -37,6 +37,11 @@ class Purposes:
 
     by_name: dict[str, Purpose]
 
+    @property
+    def unconditional(self) -> tuple[str, ...]:
+        """Purposes whose lawful basis is not consent: nobody has to be asked."""
+        return tuple(name for name, purpose in self.by_name.items() if purpose.basis != "consent")
+
     def lineage(self, name: str) -> tuple[str, ...]:
         """Return a purpose and its ancestors, nearest first."""
         found = [name]

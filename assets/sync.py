@@ -1,0 +1,88 @@
+"""Stage `sync`: every destination is brought to what membership says, behind a gate, and proves it.
+
+Belongs here: the order of the steps. The work is in `segmentation/sync`, the gate in
+`expectations/suites/sync.py`, and who gets what in `catalog/destinations.yml`.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.metadata import catalog_link, markdown_table, report_metadata
+from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
+from expectations import ledger
+from orchestration.resources import StrataResource, run_from_context
+from orchestration.settings import Settings
+from orchestration.stages import stage
+from segmentation.identity.purposes import load_purposes
+from segmentation.sync.candidate import build_candidate
+from segmentation.sync.catalog import FlagdDestination, SqlDestination, load_destinations
+from segmentation.sync.publish import publish
+
+STAGE = stage("sync")
+
+TABLES = {
+    "desired": "What every destination should hold, per view and customer.",
+    "destinations": "Where every destination stands: epoch, position, state.",
+    "receipts": "What every delivery wrote, and a digest of what the destination holds after it.",
+    "reconciliations": "What was read back from every destination, compared with what it should hold.",
+    "dead_letters": "Rows that a destination refused, kept until it takes them.",
+}
+
+
+def read_destinations(settings: Settings) -> list[SqlDestination | FlagdDestination]:
+    """Return the catalog of destinations with this installation's places filled in."""
+    purposes = load_purposes(settings.catalog)
+    return load_destinations(
+        settings.catalog / "destinations.yml",
+        {"data": str(settings.data)},
+        known_purposes=list(purposes.by_name),
+    )
+
+
+@dg.asset(
+    **candidate_arguments(STAGE),
+    deps=[
+        ["segments", "membership"],
+        ["segments", "effective"],
+        ["identity", "customer_consents"],
+        ["identity", "customer_aliases"],
+        ["costs", "reconciliation"],
+    ],
+)
+def sync_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+    """What each destination should hold, and what would change for it: what the gate judges."""
+    run = run_from_context(context, strata)
+    settings = strata.settings
+    purposes = load_purposes(settings.catalog)
+    with strata.warehouse().write() as con:
+        ledger.require_upstream_open(con, STAGE.name)
+        report = build_candidate(
+            con,
+            run,
+            destinations=read_destinations(settings),
+            state_url=settings.sync_state,
+            unconditional_purposes=purposes.unconditional,
+        )
+    metadata = report_metadata(report)
+    metadata["catalog"] = catalog_link(settings.catalog / "destinations.yml")
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@dg.multi_asset(**published_arguments(STAGE, TABLES))
+def publish_sync(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[dg.MaterializeResult[None]]:
+    """Deliver what the gate has passed, and prove what every destination holds."""
+    run = run_from_context(context, strata)
+    with strata.warehouse().write() as con:
+        ledger.require_passed(con, STAGE.name, run)
+        publish(con, run, destinations=read_destinations(strata.settings), state_url=strata.settings.sync_state)
+        receipts = con.execute(
+            "select destination, mode, seq, rows_written, rows_deleted, rows_held, digest from sync.receipts "
+            "where run_id = ? order by destination",
+            [run.run_id],
+        ).fetchall()
+        header = ["destination", "mode", "position", "written", "deleted", "held", "digest"]
+        yield from materialize_tables(con, STAGE, TABLES, {"receipts": {"deliveries": markdown_table(header, receipts)}})
+
+
+ASSETS = [sync_candidate, publish_sync]

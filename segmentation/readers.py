@@ -1,0 +1,33 @@
+"""Which tables readers get: what is published, without raw sources and without candidates."""
+
+from segmentation.warehouse import Connection
+
+#: Schemas whose tables readers get whole, but for candidates.
+READABLE_SCHEMAS: tuple[str, ...] = ("features", "segments", "costs", "sync", "marts", "ops")
+
+#: Of other schemas, the tables that explaining a membership needs; raw rows and edges stay behind.
+READABLE_TABLES: tuple[tuple[str, str], ...] = (
+    ("sources", "files"),
+    ("identity", "customers"),
+    ("identity", "customer_aliases"),
+    ("identity", "customer_accounts"),
+    ("identity", "customer_consents"),
+    ("identity", "identifiers"),
+    ("identity", "identifier_map"),
+    ("identity", "identifier_lookup"),
+    ("identity", "events"),
+    ("identity", "profiles"),
+)
+
+
+def readable_tables(con: Connection) -> list[tuple[str, str]]:
+    """Return ``(schema, table)`` of everything that belongs in the readers' copy, in a fixed order."""
+    tables = con.execute(
+        "select table_schema, table_name from information_schema.tables "
+        "where table_catalog = current_database() order by 1, 2"
+    ).fetchall()
+    return [
+        (schema, table)
+        for schema, table in tables
+        if (schema in READABLE_SCHEMAS and not table.startswith("candidate")) or (schema, table) in READABLE_TABLES
+    ]
