@@ -1,11 +1,35 @@
 -- Published identity: what later stages may read. Candidate tables are the stage's own business.
+-- Published tables are replaced whole by judged candidates, so keys are truths of the gate, not indexes.
+
+-- Every identifier any run ever met, under a dense node_id that is never reused. Internal.
+create table if not exists identity.registry (
+    node_id bigint not null,
+    id_type varchar not null,
+    id_namespace varchar not null,
+    id_value varchar not null
+);
+
+-- Every raw value any run ever met, and its identifier; node_id is null where it has none. Internal.
+create table if not exists identity.normalised_values (
+    id_type varchar not null,
+    id_namespace varchar not null,     -- the source for source_customer_id, as it stands in sources.<entity>
+    region varchar not null,           -- country that a phone number without one was read in
+    raw_value varchar not null,
+    node_id bigint,
+    problem varchar
+);
+
+-- Fingerprint of the rules that made identity.normalised_values. Internal.
+create table if not exists identity.normalisation (normalisation_hash varchar not null);
+
 create table if not exists identity.identifiers (
-    node_id bigint primary key,
+    node_id bigint not null,
     id_type varchar not null,          -- source_customer_id, user_id, email, phone, device_id, anonymous_id
     id_namespace varchar not null,     -- the source for source_customer_id, '' for types that are global
     id_value varchar not null,         -- normalised
     status varchar not null,           -- active, blocked, shared, erased
     status_rule varchar,
+    is_verified boolean not null,      -- a customer record says that this e-mail is verified
     first_seen_at timestamp not null,
     last_seen_at timestamp not null,
     run_id varchar not null,
@@ -28,9 +52,9 @@ create table if not exists identity.edges (
     recorded_at timestamp not null
 );
 
-create sequence if not exists identity.customer_seq;
 create table if not exists identity.customers (
-    customer_id varchar primary key,
+    customer_id varchar not null,
+    customer_seq bigint not null,      -- what customer_id spells in base32
     anchor_node_id bigint not null,
     anchor_priority integer not null,
     status varchar not null,           -- active, merged, retired, erased
@@ -44,7 +68,7 @@ create table if not exists identity.customers (
 );
 
 create table if not exists identity.identifier_map (
-    node_id bigint primary key,
+    node_id bigint not null,
     customer_id varchar not null,
     run_id varchar not null,
     recorded_at timestamp not null
@@ -60,15 +84,18 @@ create table if not exists identity.identifier_map_history (
 );
 
 create table if not exists identity.customer_aliases (
-    old_customer_id varchar primary key,
+    old_customer_id varchar not null,
     customer_id varchar not null,
     run_id varchar not null,
     recorded_at timestamp not null
 );
 
-create sequence if not exists identity.event_seq;
+-- customer_id is whose status changed: create and split name the new id, merge the one that gave way,
+-- unmerge the one that came back, retire the one without identifiers; move names the id that gained
+-- n_nodes identifiers. other_customer_id is the other side: the survivor of a merge, where a split, an
+-- unmerge or a move took its identifiers from.
 create table if not exists identity.events (
-    seq bigint primary key,
+    seq bigint not null,
     event varchar not null,            -- create, merge, split, unmerge, move, retire, erase
     customer_id varchar not null,
     other_customer_id varchar,
@@ -99,7 +126,8 @@ create table if not exists identity.customer_accounts (
     recorded_at timestamp not null
 );
 
--- Consent at as_of, one row per customer and purpose that was ever asked. No row means no.
+-- Consent at as_of: for every customer, each purpose whose basis is not consent (always allowed); for
+-- customers who ever decided anything, every purpose of the catalog. No row means no.
 create table if not exists identity.customer_consents (
     customer_id varchar not null,
     purpose varchar not null,
@@ -110,7 +138,7 @@ create table if not exists identity.customer_consents (
 );
 
 create table if not exists identity.profiles (
-    customer_id varchar primary key,
+    customer_id varchar not null,
     email varchar,
     phone varchar,
     first_name varchar,

@@ -1,0 +1,123 @@
+"""Who is who as of a run, as a proposal: built in one transaction, judged by the gate, not yet published.
+
+Belongs here: the order of the steps. Does not belong here: the steps (one module each), or publishing
+(`publish.py`).
+"""
+
+from segmentation.contracts import ensure_schema, stamp_candidate
+from segmentation.identity.accounts import write_accounts
+from segmentation.identity.admission import admit
+from segmentation.identity.assign import assign
+from segmentation.identity.catalog import IdentityCatalog
+from segmentation.identity.consents import write_consents
+from segmentation.identity.edges import find_owners, link
+from segmentation.identity.figures import write_figures
+from segmentation.identity.guards import judge_identifiers
+from segmentation.identity.lookup import write_lookup
+from segmentation.identity.observations import observe
+from segmentation.identity.profiles import write_profiles
+from segmentation.identity.tables import create_candidate_tables, drop_candidate
+from segmentation.run import Run, StageReport
+from segmentation.sources.entities import IDENTITY_COLUMNS
+from segmentation.warehouse import Connection, transaction
+
+_TEMPORARY = (
+    "node_observations",
+    "nodes",
+    "evidence_kinds",
+    "excluded",
+    "links",
+    "owner_pairs",
+    "owners",
+    "classes",
+    "components",
+    "violating",
+)
+
+
+def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog) -> StageReport:
+    """Resolve every identifier seen by ``run.as_of`` to a customer and write ``identity.candidate…``.
+
+    The whole map is built anew from all rows; identifiers keep their node ids and customers their ids by
+    the state published last. Costs one pass over each entity, plus work in the number of distinct
+    combinations of identifiers.
+
+    Args:
+        con: The warehouse, open for writing; entities without a table are taken to be empty.
+        run: Its ``as_of`` hides later rows.
+        catalog: Rules and purposes.
+
+    Returns:
+        Rows per candidate table, and the figures of ``identity.candidate``.
+    """
+    ensure_schema(con, "identity")
+    rules = catalog.rules
+    with transaction(con):
+        drop_candidate(con, "candidate")
+        create_candidate_tables(con)
+        counted = observe(con, run, rules)
+        judge_identifiers(con, rules)
+        link(con, rules)
+        find_owners(con, rules)
+        counted |= admit(con, rules)
+        counted["rows_attributable"] = _count_attributable(con)
+        assign(con, run, rules)
+        _write_identifiers(con, run)
+        _write_edges(con, run)
+        write_lookup(con)
+        write_accounts(con, run, rules)
+        counted |= write_consents(con, run, catalog)
+        write_profiles(con, run, rules)
+        figures = write_figures(con, rules, counted)
+        for table in _TEMPORARY:
+            con.execute(f"drop table if exists {table}")
+        candidate_id = stamp_candidate(con, "identity", run)
+    return StageReport(candidate_id, _rows(figures), dict(figures))
+
+
+def _rows(figures: dict[str, int | float]) -> dict[str, int]:
+    shown = {
+        "identifiers": "n_identifiers",
+        "edges": "n_edges",
+        "customers": "n_customers",
+        "identifier_lookup": "n_lookup_values",
+        "customer_accounts": "n_accounts",
+        "customer_consents": "n_consents",
+        "rows_without_identifier": "rows_without_identifier",
+    }
+    return {name: int(figures[figure]) for name, figure in shown.items()}
+
+
+def _count_attributable(con: Connection) -> int:
+    """Count source rows with at least one identifier that links: the others belong to nobody."""
+    any_linking = " or ".join(
+        f"({name} is not null and {name} not in (select node_id from excluded))" for name in IDENTITY_COLUMNS
+    )
+    query = f"select coalesce(sum(n_obs), 0)::bigint from node_observations where {any_linking}"
+    return int(con.execute(query).fetchall()[0][0])
+
+
+def _write_identifiers(con: Connection, run: Run) -> None:
+    con.execute(
+        "insert into identity.candidate_identifiers by name "
+        "select n.node_id, r.id_type, r.id_namespace, r.id_value, coalesce(x.status, 'active') as status, "
+        "x.status_rule, n.is_verified, n.first_seen_at, n.last_seen_at, $run_id as run_id, "
+        "$recorded_at as recorded_at from nodes as n join identity.registry as r using (node_id) "
+        "left join excluded as x using (node_id)",
+        {"run_id": run.run_id, "recorded_at": run.recorded_at},
+    )
+    # What was erased stays known as erased, seen again or not.
+    con.execute(
+        "insert into identity.candidate_identifiers by name select * from identity.identifiers "
+        "where status = 'erased' and node_id not in (select node_id from nodes)"
+    )
+
+
+def _write_edges(con: Connection, run: Run) -> None:
+    con.execute(
+        "insert into identity.candidate_edges by name "
+        "select node_a, node_b, source, evidence, tier, null as match_probability, n_obs, first_seen_at, "
+        "last_seen_at, reject_rule is null as admitted, reject_rule, $run_id as run_id, "
+        "$recorded_at as recorded_at from links",
+        {"run_id": run.run_id, "recorded_at": run.recorded_at},
+    )

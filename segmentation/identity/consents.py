@@ -1,0 +1,106 @@
+"""What each customer allows as of the run: purposes with hierarchy, fail closed.
+
+Belongs here: from consent events to one decision per customer and purpose. Does not belong here: the
+purposes themselves (`purposes.py`), or asking for consent before an action (each later stage).
+
+Per identifier the latest event counts, at the same moment a refusal; a customer allows what none of its
+identifiers refuses. A refused purpose refuses everything below it; a granted one allows what is below it
+unless that was refused itself; granting a part never grants the whole.
+"""
+
+import pyarrow as pa
+
+from segmentation.identity.catalog import IdentityCatalog
+from segmentation.identity.lookup import LOOKUP
+from segmentation.identity.observations import namespace_expression
+from segmentation.run import Run
+from segmentation.sources.entities import IDENTITY_COLUMNS
+from segmentation.warehouse import Connection, literal, table_exists
+
+#: The one state that allows; any other word is a refusal.
+GRANTED = "granted"
+
+
+def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[str, int]:
+    """Fill ``identity.candidate_customer_consents``.
+
+    Returns:
+        Consent events of purposes that the catalog does not know (ignored), and of nobody's identifiers.
+    """
+    _write_purposes(con, catalog)
+    con.execute(
+        "create or replace temp table decisions "
+        "(consent_row bigint, node_id bigint, customer_id varchar, purpose varchar, granted_at timestamp, "
+        "refused_at timestamp)"
+    )
+    counts = {"consent_events_of_unknown_purpose": 0, "consent_events_of_nobody": 0}
+    if table_exists(con, "sources", "consent_events"):
+        counts = _write_decisions(con, run, catalog)
+    con.execute(
+        "insert into identity.candidate_customer_consents by name with "
+        "by_identifier as (select customer_id, node_id, purpose, max(granted_at) as granted_at, "
+        "max(refused_at) as refused_at from decisions group by all), "
+        "by_customer as (select customer_id, purpose, "
+        "bool_and(granted_at is not null and (refused_at is null or granted_at > refused_at)) as is_granted, "
+        "max(greatest(granted_at, refused_at)) as decided_at from by_identifier group by all), "
+        # Nothing on the way up refused, and something on it granted.
+        "by_purpose as (select d.customer_id, l.purpose, bool_and(d.is_granted) as is_granted, "
+        "max(d.decided_at) as decided_at from by_customer as d join purpose_lineage as l on l.ancestor = d.purpose "
+        "group by all), "
+        "asked as (select distinct customer_id from by_customer), "
+        "wanted as (select k.customer_id, k.first_seen_at, p.purpose, p.needs_consent "
+        "from identity.candidate_customers as k cross join purpose_list as p where k.status = 'active' "
+        "and (not p.needs_consent or k.customer_id in (select customer_id from asked))) "
+        "select w.customer_id, w.purpose, not w.needs_consent or coalesce(b.is_granted, false) as is_allowed, "
+        "coalesce(b.decided_at, w.first_seen_at) as decided_at, $run_id as run_id, $recorded_at as recorded_at "
+        "from wanted as w left join by_purpose as b using (customer_id, purpose)",
+        {"run_id": run.run_id, "recorded_at": run.recorded_at},
+    )
+    con.execute("drop table decisions; drop table purpose_list; drop table purpose_lineage")
+    return counts
+
+
+def _write_purposes(con: Connection, catalog: IdentityCatalog) -> None:
+    purposes = catalog.purposes
+    names = sorted(purposes.by_name)
+    listed = {"purpose": names, "needs_consent": [purposes.by_name[name].basis == "consent" for name in names]}
+    lineage = [(name, ancestor) for name in names for ancestor in purposes.lineage(name)]
+    tables = {
+        "purpose_list": pa.table(listed),
+        "purpose_lineage": pa.table({"purpose": [a for a, _ in lineage], "ancestor": [b for _, b in lineage]}),
+    }
+    for name, table in tables.items():
+        con.register("purposes_given", table)
+        con.execute(f"create or replace temp table {name} as select * from purposes_given")
+        con.unregister("purposes_given")
+
+
+def _write_decisions(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[str, int]:
+    names = ", ".join(IDENTITY_COLUMNS)
+    con.execute(
+        "create or replace temp table consent_rows as with current_rows as ("
+        f"select source, {names}, lower(trim(purpose)) as purpose, lower(trim(consent_state)) as state, occurred_at "
+        "from sources.consent_events where occurred_at <= ? qualify row_number() over "
+        "(partition by source, consent_event_id order by file_id desc, line desc) = 1) "
+        f"select source, {names}, purpose, max(occurred_at) filter (state = {literal(GRANTED)}) as granted_at, "
+        f"max(occurred_at) filter (state <> {literal(GRANTED)}) as refused_at, count(*) as n_events, "
+        "row_number() over () as consent_row "
+        "from current_rows group by all",
+        [run.as_of],
+    )
+    for name in IDENTITY_COLUMNS:
+        con.execute(
+            "insert into decisions select c.consent_row, l.node_id, l.customer_id, c.purpose, c.granted_at, "
+            f"c.refused_at from consent_rows as c join {LOOKUP} as l on l.id_type = {literal(name)} "
+            f"and l.raw_value = c.{name} and l.id_namespace = {namespace_expression(catalog.rules, name, 'c.source')} "
+            "semi join purpose_list as p on p.purpose = c.purpose"
+        )
+    unknown = con.execute(
+        "select coalesce(sum(n_events), 0)::bigint from consent_rows anti join purpose_list using (purpose)"
+    ).fetchall()[0][0]
+    nobody = con.execute(
+        "select coalesce(sum(n_events), 0)::bigint from consent_rows semi join purpose_list using (purpose) "
+        "where consent_row not in (select consent_row from decisions)"
+    ).fetchall()[0][0]
+    con.execute("drop table consent_rows")
+    return {"consent_events_of_unknown_purpose": int(unknown), "consent_events_of_nobody": int(nobody)}

@@ -1,0 +1,112 @@
+"""Answers about one customer: who it is, and what it consists of.
+
+Belongs here: questions people ask about published identity. Does not belong here: why a customer is in a
+segment (stage segments).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from segmentation.errors import NotFoundError
+from segmentation.identity.normalise import NORMALISERS
+from segmentation.sources.entities import IDENTITY_COLUMNS
+from segmentation.warehouse import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerIdentifier:
+    """One identifier of a customer, with the evidence that put it there.
+
+    Attributes:
+        id_type: Type of identifier.
+        id_namespace: Source that gave it, for types whose values mean something in one source alone.
+        id_value: Normal form.
+        is_anchor: The customer's id goes where this identifier goes.
+        first_seen_at: Earliest sighting, UTC.
+        last_seen_at: Latest sighting, UTC.
+        evidence: Admitted edges at this identifier, as ``source: kind (tier n, m times)``, strongest first.
+    """
+
+    id_type: str
+    id_namespace: str
+    id_value: str
+    is_anchor: bool
+    first_seen_at: datetime
+    last_seen_at: datetime
+    evidence: tuple[str, ...]
+
+
+def customer_identifiers(con: Connection, customer_id: str) -> list[CustomerIdentifier]:
+    """Return a customer's identifiers, in the canonical order of types, then by value.
+
+    Args:
+        con: A connection to published tables.
+        customer_id: An active customer's id; see `resolve_customer` for anything else.
+
+    Raises:
+        NotFoundError: There is no such active customer.
+    """
+    rows = con.execute(
+        "select i.id_type, i.id_namespace, i.id_value, i.node_id = k.anchor_node_id, i.first_seen_at, i.last_seen_at, "
+        "coalesce((select list(concat(e.source, ': ', e.evidence, ' (tier ', e.tier, ', ', e.n_obs, ' times)') "
+        "order by e.tier, e.first_seen_at, e.source, e.evidence, e.node_a, e.node_b) from identity.edges as e "
+        "where e.admitted and (e.node_a = i.node_id or e.node_b = i.node_id)), []) "
+        "from identity.customers as k join identity.identifier_map as m using (customer_id) "
+        "join identity.identifiers as i using (node_id) where k.customer_id = ? and k.status = 'active'",
+        [customer_id],
+    ).fetchall()
+    if not rows:
+        raise _unknown(customer_id)
+    found = [
+        CustomerIdentifier(id_type, namespace, value, is_anchor, first, last, tuple(evidence))
+        for id_type, namespace, value, is_anchor, first, last, evidence in rows
+    ]
+    return sorted(found, key=lambda one: (IDENTITY_COLUMNS.index(one.id_type), one.id_namespace, one.id_value))
+
+
+def resolve_customer(con: Connection, text: str) -> str:
+    """Return the active customer that ``text`` names.
+
+    Args:
+        con: A connection to published tables.
+        text: A customer id, also one that gave way in a merge, or any identifier's value: as a source has
+            it, or in normal form. A value of several types is taken as the best type.
+
+    Raises:
+        NotFoundError: Nobody is known by it.
+    """
+    wanted = text.strip()
+    queries = (
+        ("select customer_id from identity.customers where customer_id = ? and status = 'active'", wanted),
+        ("select customer_id from identity.customer_aliases where old_customer_id = ?", wanted),
+        (f"select customer_id from identity.identifier_lookup where raw_value = ? order by {_RANK} limit 1", text),
+    )
+    for query, value in queries:
+        if rows := con.execute(query, [value]).fetchall():
+            return str(rows[0][0])
+    for id_type in IDENTITY_COLUMNS:
+        normal = NORMALISERS[id_type](text, "").id_value
+        rows = con.execute(
+            "select customer_id from identity.identifiers join identity.identifier_map using (node_id) "
+            "where id_type = ? and id_value = ? order by id_namespace limit 1",
+            [id_type, normal],
+        ).fetchall()
+        if rows:
+            return str(rows[0][0])
+    raise _unknown(text)
+
+
+_RANK = (
+    "case id_type "
+    + " ".join(f"when '{name}' then {rank}" for rank, name in enumerate(IDENTITY_COLUMNS))
+    + " end, id_namespace, customer_id"
+)
+
+
+def _unknown(text: str) -> NotFoundError:
+    return NotFoundError(
+        f"no customer is known by {text[:80]!r}",
+        where="identity.customers, identity.customer_aliases, identity.identifier_lookup",
+        expected="a customer id, an id that was merged into one, or a value of one of its identifiers",
+        repair="check the spelling; blocked and shared values belong to nobody",
+    )

@@ -1,0 +1,71 @@
+"""One row of figures about a candidate: what its gate judges and people look at first.
+
+Belongs here: measuring the candidate. Does not belong here: what is good enough (the gate's suite).
+"""
+
+from segmentation.identity.catalog import IdentifierRules
+from segmentation.warehouse import Connection
+
+#: Figures by name; each is one query with one value over candidate and published tables.
+_QUERIES = {
+    "n_identifiers": "select count(*) from identity.candidate_identifiers",
+    "n_identifiers_active": "select count(*) from identity.candidate_identifiers where status = 'active'",
+    "n_identifiers_blocked": "select count(*) from identity.candidate_identifiers where status = 'blocked'",
+    "n_identifiers_shared": "select count(*) from identity.candidate_identifiers where status = 'shared'",
+    "n_edges": "select count(*) from identity.candidate_edges",
+    "n_edges_rejected": "select count(*) from identity.candidate_edges where not admitted",
+    "n_customers": "select count(*) from identity.candidate_customers where status = 'active'",
+    "n_customers_known": "select count(*) from identity.candidate_profiles where is_known",
+    "max_customer_nodes": "select coalesce(max(n_nodes), 0) from identity.candidate_customers",
+    "n_lookup_values": "select count(*) from identity.candidate_identifier_lookup",
+    "n_consents": "select count(*) from identity.candidate_customer_consents",
+    "n_consents_allowed": "select count(*) from identity.candidate_customer_consents where is_allowed",
+    "n_accounts": "select count(*) from identity.candidate_customer_accounts",
+    "creates": "select count(*) from identity.candidate_events where event = 'create'",
+    "merges": "select count(*) from identity.candidate_events where event = 'merge'",
+    "splits": "select count(*) from identity.candidate_events where event in ('split', 'unmerge')",
+    "moves": "select count(*) from identity.candidate_events where event = 'move'",
+    "retired": "select count(*) from identity.candidate_events where event = 'retire'",
+    "duplicate_members": "select count(*) - count(distinct node_id) from identity.candidate_identifier_map",
+    "members_without_active_customer": (
+        "select count(*) from identity.candidate_identifier_map where customer_id not in "
+        "(select customer_id from identity.candidate_customers where status = 'active')"
+    ),
+    "known_before": (
+        "select count(*) from identity.identifier_map as o join identity.candidate_identifier_map as n using (node_id) "
+        "join nodes as i using (node_id) where i.id_type in ('source_customer_id', 'user_id')"
+    ),
+    "known_moved": (
+        "select count(*) from identity.identifier_map as o join identity.candidate_identifier_map as n using (node_id) "
+        "join nodes as i using (node_id) where i.id_type in ('source_customer_id', 'user_id') "
+        "and o.customer_id <> n.customer_id"
+    ),
+}
+
+#: Shares of these figures, in one; null where there is nothing to take a share of.
+_RATIOS = {
+    "raw_max_component_ratio": ("raw_max_component", "n_identifiers"),
+    "rejected_edge_ratio": ("n_edges_rejected", "n_edges"),
+    "known_id_churn_ratio": ("known_moved", "known_before"),
+    "attributable_row_ratio": ("rows_attributable", "rows_read"),
+}
+
+
+def write_figures(con: Connection, rules: IdentifierRules, counted: dict[str, int]) -> dict[str, int | float]:
+    """Write ``identity.candidate``: one row, one column per figure; return the row.
+
+    Args:
+        con: The warehouse, all candidate tables filled.
+        rules: Give the limits, which the row repeats so that a gate can compare.
+        counted: Figures that earlier steps counted on the way.
+    """
+    integers = {**counted, "max_nodes_allowed": rules.max_nodes}
+    for name, query in _QUERIES.items():
+        integers[name] = int(con.execute(query).fetchall()[0][0])
+    ratios = {
+        name: integers[part] / integers[whole] if integers[whole] else 0.0 for name, (part, whole) in _RATIOS.items()
+    }
+    columns = [f"{value}::bigint as {name}" for name, value in integers.items()]
+    columns += [f"{value!r}::double as {name}" for name, value in ratios.items()]
+    con.execute(f"create table identity.candidate as select {', '.join(columns)}")
+    return {**integers, **ratios}

@@ -1,0 +1,64 @@
+"""Which identifiers may link customers: blocked values (rule R1) and values that many people share (R3).
+
+Belongs here: judging single identifiers. Does not belong here: judging what a customer would become
+(`admission.py`), or normal forms (`values.py`). An identifier that is turned down stays visible with the
+rule that did it.
+"""
+
+from segmentation.identity.catalog import IdentifierRules
+from segmentation.sources.entities import IDENTITY_COLUMNS
+from segmentation.warehouse import Connection, literal
+
+
+def judge_identifiers(con: Connection, rules: IdentifierRules) -> None:
+    """Write temporary table ``excluded(node_id, status, status_rule)``: identifiers that link nobody.
+
+    Reads ``nodes`` and ``node_observations`` (see `observations.observe`). Erased identifiers stay
+    erased; an identifier is blocked by the first rule that matches; of the others, one with more distinct
+    neighbours of a type than its limit is shared.
+    """
+    con.execute("create or replace temp table excluded (node_id bigint, status varchar, status_rule varchar)")
+    con.execute(
+        "insert into excluded select node_id, 'erased', coalesce(status_rule, 'erased') "
+        "from identity.identifiers where status = 'erased'"
+    )
+    _block(con, rules)
+    _find_shared(con, rules)
+
+
+def _block(con: Connection, rules: IdentifierRules) -> None:
+    for name, kind in rules.identifiers.items():
+        values = ", ".join(literal(value) for value in sorted(rules.placeholders(name)))
+        conditions = [(f"lower(r.id_value) in ({values})", "R1 placeholder")] if values else []
+        conditions += [
+            (f"regexp_matches(r.id_value, {literal(pattern)})", f"R1 pattern {pattern}")
+            for pattern in kind.block_patterns
+        ]
+        if not conditions:
+            continue
+        whens = " ".join(f"when {condition} then {literal(rule)}" for condition, rule in conditions)
+        con.execute(
+            f"insert into excluded select node_id, 'blocked', rule from (select r.node_id, case {whens} end as rule "
+            f"from identity.registry as r semi join nodes using (node_id) where r.id_type = {literal(name)}) "
+            "where rule is not null and node_id not in (select node_id from excluded)"
+        )
+
+
+def _find_shared(con: Connection, rules: IdentifierRules) -> None:
+    limits = [
+        (name, other, limit)
+        for name in IDENTITY_COLUMNS
+        for other, limit in sorted(rules.identifiers[name].degree_limits.items())
+    ]
+    con.execute("create or replace temp table crowded (node_id bigint, rule varchar)")
+    for name, other, limit in limits:
+        rule = literal(f"R3 {name} with more than {limit} {other}")
+        con.execute(
+            f"insert into crowded select node_id, {rule} from ("
+            f"select distinct {name} as node_id, {other} as neighbour from node_observations "
+            f"where {name} is not null and {other} is not null "
+            f"and {name} not in (select node_id from excluded) and {other} not in (select node_id from excluded)) "
+            f"group by node_id having count(*) > {limit}"
+        )
+    con.execute("insert into excluded select node_id, 'shared', min(rule) from crowded group by node_id")
+    con.execute("drop table crowded")

@@ -1,0 +1,80 @@
+"""Making a judged candidate what everybody reads: all of it in one transaction, or nothing.
+
+Belongs here: the steps of publishing, in order. Does not belong here: building the candidate
+(`candidate.py`), or asking whether its gate passed (whoever calls this).
+"""
+
+from collections.abc import Callable
+
+from segmentation.contracts import ensure_schema, mark_published
+from segmentation.identity.tables import REPLACED
+from segmentation.run import Run, StageReport
+from segmentation.warehouse import Connection, count, swap_table, transaction
+
+
+def append_events(con: Connection, _run: Run) -> None:
+    """Add the candidate's events to the log, unless this candidate was published before."""
+    con.execute(
+        "insert into identity.events by name select * from identity.candidate_events "
+        "where seq > (select coalesce(max(seq), 0) from identity.events)"
+    )
+
+
+def close_history(con: Connection, run: Run) -> None:
+    """End the spells of identifiers that left their customer."""
+    con.execute(
+        "update identity.identifier_map_history set valid_to = greatest(valid_from, $as_of) "
+        "where valid_to is null and (node_id, customer_id) not in "
+        "(select (node_id, customer_id) from identity.candidate_identifier_map)",
+        {"as_of": run.as_of},
+    )
+
+
+def open_history(con: Connection, run: Run) -> None:
+    """Begin a spell for each identifier that has none open."""
+    con.execute(
+        "insert into identity.identifier_map_history by name select node_id, customer_id, $as_of as valid_from, "
+        "null as valid_to, $run_id as run_id, $recorded_at as recorded_at from identity.candidate_identifier_map "
+        "where node_id not in (select node_id from identity.identifier_map_history where valid_to is null)",
+        {"as_of": run.as_of, "run_id": run.run_id, "recorded_at": run.recorded_at},
+    )
+
+
+def swap_tables(con: Connection, _run: Run) -> None:
+    """Give the candidate tables the published names; tables that are in place already stay."""
+    for table in REPLACED:
+        kind = con.execute(
+            "select table_type from information_schema.tables where table_schema = 'identity' and table_name = ?",
+            [f"candidate_{table}"],
+        ).fetchall()[0][0]
+        if kind != "VIEW":
+            swap_table(con, "identity", f"candidate_{table}", table)
+
+
+#: What publishing does, in order; history is compared before the map it compares with is replaced.
+STEPS: dict[str, Callable[[Connection, Run], None]] = {
+    "append_events": append_events,
+    "close_history": close_history,
+    "open_history": open_history,
+    "swap_tables": swap_tables,
+}
+
+
+def publish(con: Connection, run: Run) -> StageReport:
+    """Publish the candidate that ``run`` built; publishing it again changes nothing.
+
+    Raises:
+        CandidateError: The newest candidate is another run's.
+    """
+    ensure_schema(con, "identity")
+    with transaction(con):
+        candidate_id = mark_published(con, "identity", run)
+        for step in STEPS.values():
+            step(con, run)
+    events = dict(
+        con.execute(
+            "select event, count(*) from identity.events where run_id = ? group by event order by event", [run.run_id]
+        ).fetchall()
+    )
+    rows = {table: count(con, f"identity.{table}") for table in (*REPLACED, "events")}
+    return StageReport(candidate_id, rows, {f"{event}_events": n for event, n in events.items()})
