@@ -1,0 +1,255 @@
+"""The candidate: what each destination should hold, and what would change for it.
+
+Belongs here: the comparison of every view's effective state (``effective.py``) with what was published.
+Does not belong here: publishing (``publish.py``). Three tables result, for the gate and for publishing:
+``sync.candidate`` (one row of figures per view), ``sync.candidate_values`` and ``sync.candidate_changes``.
+"""
+
+from collections.abc import Sequence
+
+from segmentation.contracts import ensure_schema, stamp_candidate
+from segmentation.run import Run, StageReport
+from segmentation.sync.catalog import DestinationBase, check_segments
+from segmentation.sync.effective import compute_values, find_population, listed_in
+from segmentation.sync.mirror import refresh_desired
+from segmentation.sync.state import CrashPoint, State, next_ref, no_crash
+from segmentation.sync.stores.contract import SEGMENTS_KEY
+from segmentation.sync.views import View, resolve_views
+from segmentation.warehouse import Connection, count, literal, scalar, transaction
+
+#: Share of a view that may change before destinations load anew instead of following the log.
+SNAPSHOT_RATIO = 0.3
+#: Changes below which the log is always followed.
+SNAPSHOT_MIN_CHANGES = 50_000
+
+_TABLES = """
+create or replace table sync.candidate (
+    view_id varchar, destinations varchar, customers bigint, known_members bigint, aliases bigint,
+    segments bigint, memberships bigint, previous_customers bigint, inserts bigint, updates bigint,
+    deletes bigint, consent_removals bigint, changed_ratio double, duplicate_customers bigint,
+    consent_violations bigint, unknown_customers bigint, group_conflicts bigint, unlisted_segments bigint,
+    base_seq bigint, base_ref varchar, head_seq bigint, commit_ref varchar, is_snapshot boolean,
+    purposes varchar[], limits json, has_customers boolean
+);
+create or replace table sync.candidate_values (
+    view_id varchar, customer_id varchar, value varchar, kind varchar
+);
+create or replace table sync.candidate_changes (
+    view_id varchar, seq bigint, op varchar, customer_id varchar, value varchar, previous_value varchar,
+    priority integer, reason varchar
+);
+"""
+
+# Removals come first: those for want of consent are promised within seconds.
+_DIFFERENCES = """
+create or replace temp table sync_differences as
+with compared as (
+    select
+        coalesce(proposed.customer_id, held.customer_id) as customer_id,
+        case when held.customer_id is null then 'insert'
+            when proposed.customer_id is null then 'delete' else 'update' end as op,
+        proposed.value as value,
+        held.value as previous_value
+    from (select customer_id, value from sync.candidate_values where view_id = {view}) as proposed
+    full outer join (select customer_id, value from sync.desired where view_id = {view}) as held
+        on held.customer_id = proposed.customer_id
+    where held.value is distinct from proposed.value
+)
+
+select
+    explained.*, case when explained.reason = 'data' then 1 else 0 end as priority
+from (
+    select
+        compared.*,
+        case
+            when compared.op = 'delete' and population.customer_id is null then 'gone'
+            when compared.op = 'delete' then 'consent'
+            when compared.op = 'update' and refused.customer_id is not null then 'consent'
+            else 'data'
+        end as reason
+    from compared
+    left join sync_population as population on population.customer_id = compared.customer_id
+    left join (select distinct customer_id from sync_refused) as refused
+        on refused.customer_id = compared.customer_id
+) as explained
+"""
+
+_CHANGES = """
+insert into sync.candidate_changes
+select {view}, {seq}, op, customer_id, value, previous_value, priority, reason
+from sync_differences
+"""
+
+_CONTENT = """
+select
+    count(*),
+    coalesce(sum(md5_number_lower(concat_ws(chr(31), customer_id, op, value))::hugeint), 0),
+    coalesce(sum(md5_number_upper(concat_ws(chr(31), customer_id, op, value))::hugeint), 0)
+from sync_differences
+"""
+
+_SUMMARY = """
+insert into sync.candidate
+with held as (
+    select count(*) as customers from sync.desired where view_id = {view} and customer_id <> {segments_key}
+),
+
+proposed as (
+    select
+        count(*) filter (where kind = 'customer') as customers,
+        count(*) filter (where kind = 'alias') as aliases,
+        count(*) - count(distinct customer_id) as duplicate_customers
+    from sync.candidate_values where view_id = {view}
+),
+
+changes as (
+    select
+        count(*) filter (where op = 'insert') as inserts, count(*) filter (where op = 'update') as updates,
+        count(*) filter (where op = 'delete') as deletes, count(*) filter (where reason = 'consent') as consents
+    from sync.candidate_changes where view_id = {view}
+)
+
+select
+    {view}, {destinations}, proposed.customers,
+    (select count(distinct customer_id) from sync_memberships), proposed.aliases,
+    (
+        select count(*) from segments.catalog as catalog
+        where coalesce(catalog.is_evaluated, true) and {listed_in_catalog}
+    ),
+    (select count(*) from sync_memberships), held.customers, changes.inserts, changes.updates, changes.deletes,
+    changes.consents,
+    (changes.inserts + changes.updates + changes.deletes) / greatest(held.customers, proposed.customers, 1),
+    proposed.duplicate_customers,
+    {violations},
+    (
+        select count(distinct membership.customer_id) from segments.membership as membership
+        where membership.customer_id not in (select customer_id from sync_population)
+    ),
+    (
+        select count(*) from (
+            select customer_id from sync_memberships where group_key is not null
+            group by customer_id, group_key having count(*) > 1
+        )
+    ),
+    (
+        select count(distinct segment_key) from sync_memberships
+        where segment_key not in (select segment_key from segments.catalog)
+    ),
+    {base_seq}, {base_ref}, {head_seq}, {commit_ref}, {is_snapshot}, [{purposes}], {limits}, {has_customers}
+from held, proposed, changes
+"""
+
+# Counted from the finished values and the raw consents, not from the joins that made the values.
+_VIOLATIONS = """(
+    select count(*)
+    from (
+        select values.customer_id, needed.purpose
+        from sync.candidate_values as values
+        cross join (select unnest([{purposes}]) as purpose) as needed
+        where values.view_id = {view} and values.kind = 'customer'
+        union
+        select values.customer_id, needed.purpose
+        from (
+            select customer_id, unnest(json_keys(value, '$.segments')) as segment_key from sync.candidate_values
+            where view_id = {view} and kind = 'customer'
+        ) as values
+        join (select segment_key, unnest(purposes) as purpose from segments.catalog) as needed
+            on needed.segment_key = values.segment_key
+    ) as asked
+    left join (
+        select customer_id, purpose, bool_and(is_allowed) as is_allowed
+        from identity.customer_consents group by all
+    ) as consents on consents.customer_id = asked.customer_id and consents.purpose = asked.purpose
+    where not coalesce(consents.is_allowed, false)
+)"""
+
+
+def build_candidate(
+    con: Connection,
+    run: Run,
+    *,
+    destinations: Sequence[DestinationBase],
+    state_url: str,
+    crash_point: CrashPoint = no_crash,
+) -> StageReport:
+    """Write what every enabled destination should hold, and what would change, for the gate to judge.
+
+    Args:
+        con: The warehouse, open for writing.
+        run: The run.
+        destinations: The catalog; disabled destinations are left out.
+        state_url: SQLAlchemy url of the state database.
+        crash_point: For tests.
+
+    Raises:
+        CatalogError: A destination lists a segment that does not exist.
+        StateError: The state database can't be used.
+    """
+    enabled = [destination for destination in destinations if destination.enabled]
+    ensure_schema(con, "sync")
+    keys = [row[0] for row in con.execute("select segment_key from segments.catalog").fetchall()]
+    check_segments(enabled, keys)
+    state = State(state_url)
+    try:
+        with transaction(con):
+            con.execute(_TABLES)
+            find_population(con)
+            readers = resolve_views(con, enabled)
+            for view in sorted(set(readers.values()), key=lambda view: view.view_id):
+                _propose(con, state, view, [name for name, read in readers.items() if read == view])
+            candidate_id = stamp_candidate(con, "sync", run)
+    finally:
+        state.close()
+    crash_point("after_diff")
+    totals = con.execute(
+        "select coalesce(sum(inserts), 0)::bigint, coalesce(sum(updates), 0)::bigint, "
+        "coalesce(sum(deletes), 0)::bigint, coalesce(sum(consent_removals), 0)::bigint from sync.candidate"
+    ).fetchall()[0]
+    return StageReport(
+        candidate_id=candidate_id,
+        rows={
+            "values": count(con, "sync.candidate_values"),
+            "inserts": totals[0],
+            "updates": totals[1],
+            "deletes": totals[2],
+        },
+        facts={
+            "views": sorted({view.view_id for view in readers.values()}),
+            "destinations": [d.name for d in enabled],
+            "consent_removals": totals[3],
+        },
+    )
+
+
+def _propose(con: Connection, state: State, view: View, readers: list[str]) -> None:
+    """Fill the candidate tables for one view, read by the destinations ``readers``."""
+    refresh_desired(con, state, view.view_id)
+    head = state.head(view.view_id)
+    view_name = literal(view.view_id)
+    compute_values(con, view)
+    con.execute(_DIFFERENCES.format(view=view_name))
+    content = con.execute(_CONTENT).fetchall()[0]
+    changes: int = content[0]
+    held = scalar(con, "select count(*) from sync.desired where view_id = ?", [view.view_id])
+    is_snapshot = changes > max(SNAPSHOT_MIN_CHANGES, SNAPSHOT_RATIO * int(str(held)))
+    # A snapshot is one entry: the log does not hold its rows, so they need no numbers of their own.
+    step = "1" if is_snapshot else "row_number() over (order by priority, customer_id)"
+    con.execute(_CHANGES.format(view=view_name, seq=f"{head.seq} + {step}"))
+    purposes = ", ".join(literal(purpose) for purpose in view.purposes)
+    con.execute(
+        _SUMMARY.format(
+            view=view_name,
+            segments_key=literal(SEGMENTS_KEY),
+            destinations=literal(", ".join(readers)),
+            listed_in_catalog=listed_in(view, "catalog"),
+            violations=_VIOLATIONS.format(purposes=purposes, view=view_name),
+            base_seq=head.seq,
+            base_ref=literal(head.ref),
+            head_seq=head.seq + (1 if is_snapshot else changes),
+            commit_ref=literal(next_ref(head.ref, view.view_id, f"{content} {is_snapshot}") if changes else head.ref),
+            is_snapshot=is_snapshot,
+            purposes=purposes,
+            limits=literal(view.limits),
+            has_customers=view.has_customers,
+        )
+    )

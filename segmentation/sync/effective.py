@@ -1,0 +1,144 @@
+"""The effective state: what one consent view says about every customer in it.
+
+Belongs here: who is in a view, and the value that a destination of that view should hold for them. Does not
+belong here: what changed since the last run (``candidate.py``).
+
+A value is the customer's whole state, so that applying it twice or skipping an older one does no harm:
+``{"segments":{"vip":3},"groups":{"tier":"vip"}}``; segments with their versions, and the effective segment of
+each exclusive group. A merged id holds ``{"merged_into":"c_…"}``; ``#segments`` holds the view's segments.
+"""
+
+from segmentation.sync.stores.contract import SEGMENTS_KEY
+from segmentation.sync.views import View
+from segmentation.warehouse import Connection, literal, table_exists
+
+# Active, and seen by the segment rules. Whoever is not here is unknown to every destination.
+_POPULATION = """
+create or replace temp table sync_population as
+select customers.customer_id
+from identity.customers as customers
+where customers.status = 'active' and ({seen})
+"""
+
+# No row means no; two rows that contradict each other mean no.
+_CONSENTS = """
+create or replace temp table sync_consents as
+select customer_id, purpose
+from identity.customer_consents
+group by customer_id, purpose
+having bool_and(is_allowed)
+"""
+
+# All purposes of the view must be allowed.
+_PERMITTED = """
+create or replace temp table sync_permitted as
+select population.customer_id
+from sync_population as population
+join sync_consents as consents on consents.customer_id = population.customer_id
+where consents.purpose in ({purposes}) and {has_customers}
+group by population.customer_id
+having count(*) = {purpose_count}
+"""
+
+# What a segment itself asks consent for is asked again here: the last moment before it leaves.
+_REFUSED = """
+create or replace temp table sync_refused as
+select distinct membership.customer_id, membership.segment_key
+from segments.membership as membership
+join (
+    select segment_key, unnest(purposes) as purpose from segments.catalog
+) as needed on needed.segment_key = membership.segment_key
+left join sync_consents as consents
+    on consents.customer_id = membership.customer_id and consents.purpose = needed.purpose
+where consents.customer_id is null
+"""
+
+_MEMBERSHIPS = """
+create or replace temp table sync_memberships as
+select distinct
+    membership.customer_id, membership.segment_key, membership.segment_version, catalog.group_key
+from segments.membership as membership
+join sync_permitted as permitted on permitted.customer_id = membership.customer_id
+left join segments.catalog as catalog on catalog.segment_key = membership.segment_key
+left join sync_refused as refused
+    on refused.customer_id = membership.customer_id and refused.segment_key = membership.segment_key
+where {listed} and refused.customer_id is null
+"""
+
+_VALUES = """
+insert into sync.candidate_values
+with states as (
+    select
+        customer_id,
+        string_agg(to_json(segment_key)::varchar || ':' || segment_version, ',' order by segment_key) as segments,
+        string_agg(
+            to_json(group_key)::varchar || ':' || to_json(segment_key)::varchar, ',' order by group_key, segment_key
+        ) filter (where group_key is not null) as groups
+    from sync_memberships
+    group by customer_id
+)
+select
+    {view}, permitted.customer_id,
+    '{{"segments":{{' || coalesce(states.segments, '') || '}},"groups":{{' || coalesce(states.groups, '') || '}}}}',
+    'customer'
+from sync_permitted as permitted
+left join states on states.customer_id = permitted.customer_id
+union all
+select
+    {view}, aliases.old_customer_id, '{{"merged_into":' || to_json(aliases.customer_id)::varchar || '}}', 'alias'
+from identity.customer_aliases as aliases
+join sync_permitted as permitted on permitted.customer_id = aliases.customer_id
+where aliases.old_customer_id not in (select customer_id from sync_population)
+union all
+select
+    {view}, {segments_key},
+    '{{"segments":{{' || coalesce(string_agg(
+        to_json(catalog.segment_key)::varchar || ':{{' || case
+            when catalog.group_key is null then '' else '"group":' || to_json(catalog.group_key)::varchar || ','
+        end || '"version":' || catalog.segment_version || '}}', ',' order by catalog.segment_key
+    ), '') || '}}}}',
+    'segments'
+from segments.catalog as catalog
+where coalesce(catalog.is_evaluated, true) and {listed_in_catalog}
+"""
+
+
+def find_population(con: Connection) -> None:
+    """Write the temporary tables that all views share: who is known, and what they allow."""
+    seen = ["customers.customer_id in (select customer_id from segments.membership)"]
+    if table_exists(con, "features", "customer_features"):
+        seen.append("customers.customer_id in (select customer_id from features.customer_features)")
+    con.execute(_POPULATION.format(seen=" or ".join(seen)))
+    con.execute(_CONSENTS)
+    con.execute(_REFUSED)
+
+
+def listed_in(view: View, table: str) -> str:
+    """Return the SQL condition that a segment of ``table`` may leave for the view."""
+    conditions = ["true"]
+    if view.segments is not None:
+        conditions.append(f"{table}.segment_key in ({_literals(view.segments)})")
+    if view.withheld:
+        conditions.append(f"{table}.segment_key not in ({_literals(view.withheld)})")
+    return " and ".join(conditions)
+
+
+def compute_values(con: Connection, view: View) -> None:
+    """Append the view's values to ``sync.candidate_values``, and write ``sync_memberships`` beside them."""
+    con.execute(
+        _PERMITTED.format(
+            purposes=_literals(view.purposes), purpose_count=len(view.purposes), has_customers=view.has_customers
+        )
+    )
+    con.execute(_MEMBERSHIPS.format(listed=listed_in(view, "membership")))
+    con.execute(
+        _VALUES.format(
+            view=literal(view.view_id),
+            segments_key=literal(SEGMENTS_KEY),
+            listed_in_catalog=listed_in(view, "catalog"),
+        )
+    )
+
+
+def _literals(names: tuple[str, ...]) -> str:
+    return ", ".join(literal(name) for name in names)

@@ -1,0 +1,101 @@
+"""Opening databases through SQLAlchemy so that a transaction means the same in each of them.
+
+Belongs here: engines, how SQLite begins a transaction, upserts in the dialects that are known. Does not
+belong here: tables (``tables.py`` for the state, ``stores/`` for destinations).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, ExecutionContext
+from sqlalchemy.sql.dml import Insert
+
+from segmentation.errors import CatalogError
+
+#: Seconds that a writer waits for another one of the same SQLite file.
+BUSY_SECONDS = 30
+#: Dialects with ``insert … on conflict``.
+DIALECTS = ("sqlite", "postgresql")
+
+
+def shown(url: str) -> str:
+    """Return the url as people may see it: without a password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file behind an SQLite url; ``None`` for memory, for ``file:`` urls and other databases."""
+    name = url.database
+    if url.get_backend_name() != "sqlite" or not name or name == ":memory:" or name.startswith("file:"):
+        return None
+    return Path(name)
+
+
+def open_engine(url: str, *, durable: bool) -> Engine:
+    """Open a database whose transactions see one snapshot; in SQLite they hold the write lock from the start.
+
+    Args:
+        url: SQLAlchemy url.
+        durable: Whether a commit must survive a power cut. A destination need not: what it holds and
+            how far it got are committed together, so it can only fall back, never become inconsistent.
+
+    Raises:
+        CatalogError: The url is none, or its dialect has no ``insert … on conflict``.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, isolation_level="REPEATABLE READ", pool_pre_ping=True)
+    path = sqlite_file(parsed)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    _govern(engine, "begin immediate", ("journal_mode = wal", f"synchronous = {'full' if durable else 'normal'}"))
+    return engine
+
+
+def open_reader(url: str) -> Engine:
+    """Open a database for reading only; in SQLite a reader neither waits for a writer nor stops one."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, isolation_level="REPEATABLE READ", pool_pre_ping=True)
+    engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    _govern(engine, "begin", ("query_only = on",))
+    return engine
+
+
+def upsert(connection: Connection, table: Table) -> Insert:
+    """Return the statement that inserts rows of ``table``, or replaces those with the same key."""
+    statement = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns),
+        set_={column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key},
+    )
+
+
+def _parsed(url: str) -> URL:
+    parsed = make_url(url)
+    if parsed.get_backend_name() not in DIALECTS:
+        raise CatalogError(
+            f"databases of kind {parsed.get_backend_name()} are not supported as state or online store",
+            where=shown(url),
+            expected=" or ".join(DIALECTS),
+            repair="edit the url, then `strata validate`",
+        )
+    return parsed
+
+
+def _govern(engine: Engine, begin: str, pragmas: tuple[str, ...]) -> None:
+    """Take transactions out of the driver's hands: it would begin them late and leave DDL outside."""
+
+    def on_connect(driver: Any, record: ExecutionContext) -> None:  # noqa: ARG001
+        driver.isolation_level = None
+        for pragma in pragmas:
+            driver.execute(f"pragma {pragma}")
+
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)

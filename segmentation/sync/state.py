@@ -1,0 +1,335 @@
+"""The state database: what every destination should hold, and the log that leads there.
+
+Belongs here: reading and publishing a view's desired state and its log, in whole transactions. Does not
+belong here: who has received it (``ledger.py``). Algorithm: state-carrying changes (a customer's whole value
+or its removal) in one sequence per view; every commit names its predecessor, so a restored or forked log
+is recognised by its references.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+
+from segmentation.run import Run
+from segmentation.sync.engine import open_engine, open_reader, shown, upsert
+from segmentation.sync.faults import StateError, translated
+from segmentation.sync.tables import CHANGE_LOG, DESIRED, METADATA, RUNS, VIEWS
+from segmentation.sync.views import View
+
+#: Rows sent to the state database, or read from it, at once.
+CHUNK_ROWS = 10_000
+
+Item = TypeVar("Item")
+
+#: ``(customer_id, value)``.
+Row = tuple[str, str]
+
+#: Called at the named points of a run; tests stop the process there.
+CrashPoint = Callable[[str], None]
+
+
+def no_crash(point: str) -> None:
+    """Let the run go on: what every run outside of tests does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a view's log; sequence number 0 and an empty reference where nothing was published."""
+
+    view_id: str
+    seq: int = 0
+    ref: str = ""
+    floor_seq: int = 0
+    floor_ref: str = ""
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of the log: the customer's whole new value, or ``None`` for removal."""
+
+    seq: int
+    customer_id: str
+    value: str | None
+    commit_ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a candidate would do to one view.
+
+    Attributes:
+        base_seq: Head that the candidate was compared with.
+        base_ref: Its reference.
+        commit_ref: Reference after publishing; equal to ``base_ref`` when nothing changes.
+        is_snapshot: So much changes that destinations load anew; the log then holds no rows for it.
+    """
+
+    view: View
+    base_seq: int
+    base_ref: str
+    commit_ref: str
+    head_seq: int
+    is_snapshot: bool
+    inserts: int
+    updates: int
+    deletes: int
+
+    @property
+    def mode(self) -> str:
+        """How the change is handed on: ``none``, ``log`` or ``snapshot``."""
+        if self.commit_ref == self.base_ref:
+            return "none"
+        return "snapshot" if self.is_snapshot else "log"
+
+
+#: ``(seq, op, customer_id, value, priority)`` in the order of ``seq``.
+ProposedChange = tuple[int, str, str, str | None, int]
+
+
+def next_ref(base_ref: str, view_id: str, content: str) -> str:
+    """Return the reference of a commit: a hash chain, so that equal references mean equal histories."""
+    return hashlib.sha256(json.dumps([base_ref, view_id, content]).encode()).hexdigest()[:32]
+
+
+class State:
+    """The open state database.
+
+    Args:
+        url: SQLAlchemy url; its tables are created where they are missing.
+
+    Raises:
+        StateError: The database can't be opened or written.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.where = shown(url)
+        self.engine = open_engine(url, durable=True)
+        self._reader = open_reader(url)
+        with self.transaction() as connection:
+            METADATA.create_all(connection)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+        self._reader.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Run a block as one transaction, with the database's errors made readable."""
+        with (
+            translated(StateError, "the state of sync can't be used", self.where, "a writable state database"),
+            self.engine.begin() as connection,
+        ):
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Run a block that only reads, over one snapshot, without holding up a writer."""
+        with (
+            translated(StateError, "the state of sync can't be read", self.where, "a readable state database"),
+            self._reader.begin() as connection,
+        ):
+            yield connection
+
+    def head(self, view_id: str) -> Head:
+        """Return where a view's log ends."""
+        with self.reading() as connection:
+            return _head(connection, view_id)
+
+    def publish(
+        self, proposal: Proposal, changes: Iterable[ProposedChange], run: Run, crash_point: CrashPoint = no_crash
+    ) -> bool:
+        """Append a candidate's changes to the log and apply them to the desired state, all or nothing.
+
+        Publishing what is published already changes nothing but ``as_of``. Returns whether rows changed.
+
+        Raises:
+            StateError: The view has moved on since the candidate was compared with it.
+        """
+        view_id = proposal.view.view_id
+        with self.transaction() as connection:
+            head = _head(connection, view_id)
+            is_new = head.ref != proposal.commit_ref
+            if is_new and (head.seq, head.ref) != (proposal.base_seq, proposal.base_ref):
+                raise StateError(
+                    f"view {view_id} was published by another run since this candidate was built",
+                    where=f"{self.where}, seq {head.seq} instead of {proposal.base_seq}",
+                    expected="the state that the candidate was compared with",
+                    repair="strata run --from sync",
+                )
+            if is_new:
+                self._write(connection, proposal, changes, run, crash_point)
+            _move_head(connection, proposal, run, head, moved=is_new)
+            known = select(RUNS.c.run_id).where(RUNS.c.run_id == run.run_id, RUNS.c.view_id == view_id)
+            if is_new or connection.execute(known).first() is None:
+                connection.execute(upsert(connection, RUNS), [_run_row(proposal, run)])
+        return is_new
+
+    def snapshot(self, view_id: str) -> Iterator[tuple[Head, list[Row]]]:
+        """Yield the whole desired state in chunks, sorted by customer, all as of one head."""
+        wanted = (
+            select(DESIRED.c.customer_id, DESIRED.c.value)
+            .where(DESIRED.c.view_id == view_id)
+            .order_by(DESIRED.c.customer_id)
+        )
+        with self.reading() as connection:
+            head = _head(connection, view_id)
+            result = connection.execution_options(yield_per=CHUNK_ROWS).execute(wanted)
+            found = False
+            for chunk in result.partitions():
+                found = True
+                yield head, [(row[0], row[1]) for row in chunk]
+            if not found:
+                yield head, []
+
+    def changes(self, view_id: str, after_seq: int, limit: int) -> list[Change]:
+        """Return the next ``limit`` entries of the log after a position, in order."""
+        wanted = (
+            select(CHANGE_LOG.c.seq, CHANGE_LOG.c.customer_id, CHANGE_LOG.c.value, CHANGE_LOG.c.commit_ref)
+            .where(CHANGE_LOG.c.view_id == view_id, CHANGE_LOG.c.seq > after_seq)
+            .order_by(CHANGE_LOG.c.seq)
+            .limit(limit)
+        )
+        with self.reading() as connection:
+            return [Change(row[0], row[1], row[2], row[3]) for row in connection.execute(wanted)]
+
+    def ref_at(self, head: Head, seq: int) -> str | None:
+        """Return the reference of the commit that a sequence number belongs to; ``None`` if it is not known."""
+        if seq == head.seq:
+            return head.ref
+        if seq == head.floor_seq:
+            return head.floor_ref
+        wanted = select(CHANGE_LOG.c.commit_ref).where(CHANGE_LOG.c.view_id == head.view_id, CHANGE_LOG.c.seq == seq)
+        with self.reading() as connection:
+            return connection.execute(wanted).scalar()
+
+    def committed_at(self, view_id: str, after_seq: int) -> datetime | None:
+        """Return when the oldest entry after a position was committed; ``None`` where there is none."""
+        wanted = select(func.min(CHANGE_LOG.c.committed_at)).where(
+            CHANGE_LOG.c.view_id == view_id, CHANGE_LOG.c.seq > after_seq
+        )
+        with self.reading() as connection:
+            return connection.execute(wanted).scalar()
+
+    def trim_log(self, view_id: str, keep_rows: int) -> int:
+        """Forget all but the newest entries of a view's log; return how many were forgotten.
+
+        Destinations that were further behind load the whole state instead.
+        """
+        with self.transaction() as connection:
+            head = _head(connection, view_id)
+            new_floor = head.seq - keep_rows
+            if new_floor <= head.floor_seq:
+                return 0
+            at_floor = select(CHANGE_LOG.c.commit_ref).where(
+                CHANGE_LOG.c.view_id == view_id, CHANGE_LOG.c.seq == new_floor
+            )
+            ref: str = connection.execute(at_floor).scalar_one()
+            gone = connection.execute(
+                delete(CHANGE_LOG).where(CHANGE_LOG.c.view_id == view_id, CHANGE_LOG.c.seq <= new_floor)
+            ).rowcount
+            connection.execute(
+                update(VIEWS).where(VIEWS.c.view_id == view_id).values(floor_seq=new_floor, floor_ref=ref)
+            )
+            return gone
+
+    def _write(
+        self,
+        connection: Connection,
+        proposal: Proposal,
+        changes: Iterable[ProposedChange],
+        run: Run,
+        crash_point: CrashPoint,
+    ) -> None:
+        view_id = proposal.view.view_id
+        append = insert(CHANGE_LOG)
+        put = upsert(connection, DESIRED)
+        drop = delete(DESIRED).where(
+            DESIRED.c.view_id == bindparam("b_view"), DESIRED.c.customer_id == bindparam("b_customer")
+        )
+        for chunk in chunks(changes):
+            if not proposal.is_snapshot:
+                connection.execute(append, [_log_row(view_id, change, proposal, run) for change in chunk])
+            kept = [change for change in chunk if change[3] is not None]
+            gone = [change for change in chunk if change[3] is None]
+            if kept:
+                connection.execute(
+                    put,
+                    [{"view_id": view_id, "customer_id": c[2], "value": c[3], "version": c[0]} for c in kept],
+                )
+            if gone:
+                connection.execute(drop, [{"b_view": view_id, "b_customer": change[2]} for change in gone])
+            crash_point("mid_publish_tx")
+
+
+def chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield ``items`` in lists of at most ``CHUNK_ROWS``."""
+    source = iter(items)
+    while chunk := list(islice(source, CHUNK_ROWS)):
+        yield chunk
+
+
+def _head(connection: Connection, view_id: str) -> Head:
+    wanted = select(
+        VIEWS.c.view_id, VIEWS.c.head_seq, VIEWS.c.head_ref, VIEWS.c.floor_seq, VIEWS.c.floor_ref, VIEWS.c.as_of
+    ).where(VIEWS.c.view_id == view_id)
+    row = connection.execute(wanted).first()
+    return Head(row[0], row[1], row[2], row[3], row[4], row[5]) if row else Head(view_id)
+
+
+def _move_head(connection: Connection, proposal: Proposal, run: Run, head: Head, *, moved: bool) -> None:
+    jumped = moved and proposal.is_snapshot
+    connection.execute(
+        upsert(connection, VIEWS),
+        [
+            {
+                "view_id": proposal.view.view_id,
+                "purposes": json.dumps(proposal.view.purposes),
+                "limits": proposal.view.limits,
+                "head_seq": proposal.head_seq if moved else head.seq,
+                "head_ref": proposal.commit_ref if moved else head.ref,
+                "floor_seq": proposal.head_seq if jumped else head.floor_seq,
+                "floor_ref": proposal.commit_ref if jumped else head.floor_ref,
+                "as_of": run.as_of,
+                "published_at": run.recorded_at,
+            }
+        ],
+    )
+
+
+def _log_row(view_id: str, change: ProposedChange, proposal: Proposal, run: Run) -> dict[str, object]:
+    return {
+        "view_id": view_id,
+        "seq": change[0],
+        "customer_id": change[2],
+        "value": change[3],
+        "commit_ref": proposal.commit_ref,
+        "event_time": run.as_of,
+        "committed_at": run.recorded_at,
+        "priority": change[4],
+    }
+
+
+def _run_row(proposal: Proposal, run: Run) -> dict[str, object]:
+    return {
+        "run_id": run.run_id,
+        "view_id": proposal.view.view_id,
+        "mode": proposal.mode,
+        "base_seq": proposal.base_seq,
+        "base_ref": proposal.base_ref,
+        "head_seq": proposal.head_seq,
+        "commit_ref": proposal.commit_ref,
+        "inserts": proposal.inserts,
+        "updates": proposal.updates,
+        "deletes": proposal.deletes,
+        "as_of": run.as_of,
+        "recorded_at": run.recorded_at,
+    }

@@ -1,0 +1,1 @@
+"""Stores: one adapter per kind of runtime system, all with the same small contract."""

@@ -1,0 +1,250 @@
+"""The online store: membership by customer id in any database that SQLAlchemy reaches.
+
+Belongs here: the tables at the destination and how they are written. Does not belong here: reading them for
+callers (``lookup.py``). One table per generation: a full load fills a new one beside the one that is
+served, and moving the pointer in the position's row makes it visible together with its sequence number.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    MetaData,
+    String,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    insert,
+    inspect,
+    select,
+    update,
+)
+
+from segmentation.sync.engine import open_engine, shown, upsert
+from segmentation.sync.faults import DestinationError, FencedError, translated
+from segmentation.sync.state import CrashPoint, Row, chunks
+from segmentation.sync.stores.contract import Batch, Confirmation, Position
+
+POSITIONS = Table(
+    "strata_positions",
+    MetaData(),
+    Column("destination", String, primary_key=True),
+    Column("view_id", String, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("seq", BigInteger),
+    Column("ref", String, nullable=False),
+    Column("generation", BigInteger),
+    Column("previous_generation", BigInteger),
+    Column("as_of", DateTime),
+    Column("delivered_at", DateTime),
+    Column("max_staleness_seconds", BigInteger),
+)
+_READ_ROWS = 50_000
+
+
+def members_prefix(destination: str) -> str:
+    """Return what the names of a destination's generations begin with."""
+    return f"strata_members_{destination}_"
+
+
+def members_table(destination: str, generation: int) -> Table:
+    """Return the table that holds one generation of a destination's content."""
+    return Table(
+        f"{members_prefix(destination)}{generation}",
+        MetaData(),
+        Column("customer_id", String, primary_key=True),
+        Column("value", Text, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+class SqlAlchemyStore:
+    """A destination of kind ``sqlalchemy``; see ``contract.Store`` for what its methods promise."""
+
+    def __init__(self, name: str, url: str, engine: Engine | None = None) -> None:
+        self.name = name
+        self.where = shown(url)
+        with self._readable():
+            self._engine = engine or open_engine(url, durable=False)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def position(self) -> Position | None:
+        """Return how far the store got, or ``None`` if it holds nothing of ours."""
+        with self._transaction() as connection:
+            if not inspect(connection).has_table(POSITIONS.name):
+                return None
+            row = connection.execute(select(POSITIONS).where(POSITIONS.c.destination == self.name)).first()
+            if row is None:
+                return None
+            held = Position(row.view_id, row.epoch, row.seq, row.ref, row.as_of, row.delivered_at)
+            if row.generation is None or not inspect(connection).has_table(self._members(row.generation).name):
+                # The table is gone: whatever the position says, nothing is served.
+                return Position("", held.epoch, None, "", None, None)
+            return held
+
+    def acquire(self, epoch: int) -> Position:
+        """Take the store over; return where it stands."""
+        with self._transaction() as connection:
+            POSITIONS.create(connection, checkfirst=True)
+            mine = POSITIONS.c.destination == self.name
+            row = connection.execute(select(POSITIONS.c.epoch).where(mine).with_for_update()).first()
+            if row is None:
+                connection.execute(
+                    insert(POSITIONS).values(destination=self.name, view_id="", epoch=epoch, seq=None, ref="")
+                )
+            elif row.epoch >= epoch:
+                raise self._fenced(row.epoch, epoch)
+            else:
+                connection.execute(update(POSITIONS).where(mine).values(epoch=epoch))
+        held = self.position()
+        if held is None:
+            raise DestinationError(
+                f"destination {self.name} lost its position while it was taken over",
+                where=self.where,
+                expected="a database that keeps what was committed",
+                repair="strata run --from sync",
+            )
+        return held
+
+    def apply(self, epoch: int, batch: Batch) -> None:
+        """Apply a batch and move the position, in one transaction."""
+        with self._transaction() as connection:
+            seq, generation = self._fence(connection, epoch)
+            if seq is not None and batch.seq_to <= seq:
+                return
+            if seq is None or batch.seq_from > seq + 1:
+                raise DestinationError(
+                    f"destination {self.name} lacks what comes before entry {batch.seq_from}: it stands at {seq}",
+                    where=self.where,
+                    expected=f"position {batch.seq_from - 1}",
+                    repair="strata run --from sync",
+                )
+            self._write(connection, self._members(generation), batch.upserts, batch.deletes)
+            self._move(connection, seq=batch.seq_to, ref=batch.ref)
+
+    def replace(self, epoch: int, chunks: Iterable[list[Row]], end: Position, crash_point: CrashPoint) -> int:
+        """Load everything into a new generation, then switch to it."""
+        # The epoch numbers the generation: two workers never fill the same table.
+        fresh = self._members(epoch)
+        with self._transaction() as connection:
+            self._fence(connection, epoch)
+            fresh.create(connection)
+        loaded = 0
+        for chunk in chunks:
+            with self._transaction() as connection:
+                self._fence(connection, epoch)
+                self._load(connection, fresh, chunk)
+            loaded += len(chunk)
+            crash_point("mid_snapshot")
+        crash_point("before_flip")
+        with self._transaction() as connection:
+            _, served = self._fence(connection, epoch)
+            self._move(
+                connection,
+                view_id=end.view_id,
+                seq=end.seq,
+                ref=end.ref,
+                as_of=end.as_of,
+                delivered_at=end.delivered_at,
+                generation=epoch,
+                previous_generation=served,
+            )
+        crash_point("after_flip")
+        self._drop_old_generations(epoch)
+        return loaded
+
+    def confirm(self, epoch: int, confirmation: Confirmation) -> None:
+        """Note that the store is in step with the source."""
+        with self._transaction() as connection:
+            self._fence(connection, epoch)
+            self._move(
+                connection,
+                as_of=confirmation.as_of,
+                delivered_at=confirmation.delivered_at,
+                max_staleness_seconds=confirmation.max_staleness_seconds,
+            )
+
+    def read_back(self) -> Iterator[list[Row]]:
+        """Yield everything the store serves."""
+        with self._transaction() as connection:
+            wanted = select(POSITIONS.c.generation).where(POSITIONS.c.destination == self.name)
+            members = self._members(connection.execute(wanted).scalar_one())
+            rows = connection.execution_options(yield_per=_READ_ROWS).execute(
+                select(members.c.customer_id, members.c.value)
+            )
+            for chunk in rows.partitions():
+                yield [(row[0], row[1]) for row in chunk]
+
+    def repair(self, epoch: int, upserts: list[Row], deletes: list[str]) -> None:
+        """Correct single rows; the position stays."""
+        with self._transaction() as connection:
+            _, generation = self._fence(connection, epoch)
+            self._write(connection, self._members(generation), upserts, deletes)
+
+    def _members(self, generation: int) -> Table:
+        return members_table(self.name, generation)
+
+    def _fence(self, connection: Connection, epoch: int) -> tuple[int | None, int]:
+        wanted = (
+            select(POSITIONS.c.epoch, POSITIONS.c.seq, POSITIONS.c.generation)
+            .where(POSITIONS.c.destination == self.name)
+            .with_for_update()
+        )
+        row = connection.execute(wanted).first()
+        if row is None or row.epoch != epoch:
+            raise self._fenced(row.epoch if row else None, epoch)
+        return row.seq, row.generation
+
+    def _move(self, connection: Connection, **values: object) -> None:
+        connection.execute(update(POSITIONS).where(POSITIONS.c.destination == self.name).values(**values))
+
+    def _load(self, connection: Connection, members: Table, rows: list[Row]) -> None:
+        if rows:
+            connection.execute(insert(members), [{"customer_id": row[0], "value": row[1]} for row in rows])
+
+    def _write(self, connection: Connection, members: Table, upserts: list[Row], deletes: list[str]) -> None:
+        for part in chunks(upserts):
+            connection.execute(upsert(connection, members), [{"customer_id": r[0], "value": r[1]} for r in part])
+        gone = delete(members).where(members.c.customer_id == bindparam("b_customer"))
+        for names in chunks(deletes):
+            connection.execute(gone, [{"b_customer": customer_id} for customer_id in names])
+
+    def _drop_old_generations(self, served: int) -> None:
+        """Keep what is served and the generation before it, which readers may still be reading."""
+        prefix = members_prefix(self.name)
+        with self._transaction() as connection:
+            wanted = select(POSITIONS.c.previous_generation).where(POSITIONS.c.destination == self.name)
+            previous = connection.execute(wanted).scalar()
+            kept = {f"{prefix}{served}", f"{prefix}{previous}"}
+            for name in inspect(connection).get_table_names():
+                if name.startswith(prefix) and name.removeprefix(prefix).isdigit() and name not in kept:
+                    members_table(self.name, int(name.removeprefix(prefix))).drop(connection)
+
+    def _fenced(self, theirs: int | None, mine: int) -> FencedError:
+        return FencedError(
+            f"a newer worker took over destination {self.name} (epoch {theirs}, this one has {mine})",
+            where=self.where,
+            expected="one worker per destination",
+            repair="let the other run finish; run again only if its run failed",
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._readable(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        with translated(
+            DestinationError, f"destination {self.name} can't be used", self.where, "a database that can be written"
+        ):
+            yield

@@ -1,0 +1,234 @@
+"""A small company's published membership, and destinations of each kind."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from segmentation.contracts import ensure_schema
+from segmentation.run import Run, StageReport
+from segmentation.sync.candidate import build_candidate
+from segmentation.sync.catalog import FlagdDestination, SqlDestination
+from segmentation.sync.lookup import LookupResult, lookup
+from segmentation.sync.publish import publish
+from segmentation.sync.stores.opening import open_store
+from segmentation.sync.views import resolve_views
+from segmentation.warehouse import Connection
+
+AS_OF = datetime(2026, 11, 1)
+
+
+#: What a column that these tests do not care about holds where it may not be null.
+FILLERS = {"VARCHAR": "x", "TIMESTAMP": AS_OF, "BOOLEAN": True, "JSON": "{}"}
+
+
+def insert(con: Connection, table: str, **values: object) -> None:
+    """Insert one row; columns that other stages need, and these tests do not, are filled."""
+    schema, name = table.split(".")
+    columns = con.execute(
+        "select column_name, data_type from duckdb_columns() "
+        "where schema_name = ? and table_name = ? and not is_nullable",
+        [schema, name],
+    ).fetchall()
+    row = {column: FILLERS.get(kind, 1) for column, kind in columns} | values
+    con.execute(f"insert into {table} ({', '.join(row)}) values ({', '.join('?' * len(row))})", list(row.values()))
+
+
+@dataclass
+class Company:
+    """Facts that later stages of a run would have published, and the destinations under test."""
+
+    con: Connection
+    folder: Path
+    state_url: str
+    destinations: list[SqlDestination | FlagdDestination]
+    runs: int = 0
+    facts: dict[str, object] = field(default_factory=dict)
+
+    def customer(self, *ids: str, status: str = "active") -> None:
+        self.con.executemany("delete from identity.customers where customer_id = ?", [[key] for key in ids])
+        for customer_id in ids:
+            insert(self.con, "identity.customers", customer_id=customer_id, status=status)
+            self.con.execute("delete from features.customer_features where customer_id = ?", [customer_id])
+            if status == "active":
+                self.con.execute("insert into features.customer_features values (?)", [customer_id])
+                self.consent(customer_id, "essential.service", allowed=True)
+
+    def segment(
+        self,
+        key: str,
+        version: int = 1,
+        group: str | None = None,
+        purposes: Sequence[str] = (),
+        destinations: Sequence[str] = (),
+        is_evaluated: bool = True,
+    ) -> None:
+        self.con.execute("delete from segments.catalog where segment_key = ?", [key])
+        insert(
+            self.con,
+            "segments.catalog",
+            segment_key=key,
+            segment_version=version,
+            group_key=group,
+            is_evaluated=is_evaluated,
+            purposes=list(purposes),
+            destinations=list(destinations),
+        )
+
+    def member(self, customer_id: str, *keys: str, version: int = 1) -> None:
+        """Set the customer's memberships to exactly these."""
+        self.con.execute("delete from segments.membership where customer_id = ?", [customer_id])
+        for key in keys:
+            insert(self.con, "segments.membership", customer_id=customer_id, segment_key=key, segment_version=version)
+
+    def consent(self, customer_id: str, purpose: str, *, allowed: bool) -> None:
+        self.con.execute(
+            "delete from identity.customer_consents where customer_id = ? and purpose = ?", [customer_id, purpose]
+        )
+        insert(self.con, "identity.customer_consents", customer_id=customer_id, purpose=purpose, is_allowed=allowed)
+
+    def merge(self, old_id: str, survivor: str) -> None:
+        self.customer(old_id, status="merged")
+        self.member(old_id)
+        insert(self.con, "identity.customer_aliases", old_customer_id=old_id, customer_id=survivor)
+
+    def next_run(self) -> Run:
+        self.runs += 1
+        moment = AS_OF + timedelta(days=self.runs)
+        return Run(run_id=f"run-{self.runs}", as_of=moment, recorded_at=moment + timedelta(hours=5))
+
+    def build(self, run: Run | None = None, **options: object) -> tuple[Run, StageReport]:
+        run = run or self.next_run()
+        report = build_candidate(
+            self.con,
+            run,
+            destinations=self.destinations,
+            state_url=self.state_url,
+            **options,
+        )
+        return run, report
+
+    def publish(self, run: Run, **options: object) -> StageReport:
+        return publish(self.con, run, destinations=self.destinations, state_url=self.state_url, **options)
+
+    def sync(self, **options: object) -> StageReport:
+        run, _ = self.build()
+        return self.publish(run, **options)
+
+    def view_id(self, name: str) -> str:
+        return resolve_views(self.con, self.destinations)[name].view_id
+
+    def desired(self, name: str) -> dict[str, str]:
+        """What the destination should hold, according to the state database."""
+        engine = create_engine(self.state_url)
+        with engine.connect() as connection:
+            rows = connection.execute(
+                text("select customer_id, value from desired where view_id = :view"),
+                {"view": self.view_id(name)},
+            ).all()
+        engine.dispose()
+        return {row[0]: row[1] for row in rows}
+
+    def held(self, name: str) -> dict[str, str]:
+        """What it holds."""
+        store = open_store(self.destination(name))
+        try:
+            return dict(row for chunk in store.read_back() for row in chunk)
+        finally:
+            store.close()
+
+    def destination(self, name: str) -> SqlDestination | FlagdDestination:
+        return next(d for d in self.destinations if d.name == name)
+
+    def change_destination(self, name: str, **changes: object) -> None:
+        self.destinations = [d.model_copy(update=changes) if d.name == name else d for d in self.destinations]
+
+    def lookup(self, customer_id: str, *, after: timedelta = timedelta(0), name: str = "online_store") -> LookupResult:
+        now = AS_OF + timedelta(days=self.runs, hours=5) + after
+        destination = self.destination(name)
+        assert isinstance(destination, SqlDestination)
+        return lookup(destination.url, customer_id, now, destination=name)
+
+    def state(self, query: str, **parameters: object) -> Sequence[tuple[object, ...]]:
+        engine = create_engine(self.state_url)
+        with engine.begin() as connection:
+            result = connection.execute(text(query), parameters)
+            rows = [tuple(row) for row in result] if result.returns_rows else []
+        engine.dispose()
+        return rows
+
+    def summary(self) -> dict[str, dict[str, object]]:
+        result = self.con.execute("select * from sync.candidate order by view_id")
+        names = [column[0] for column in result.description]
+        return {row[0]: dict(zip(names, row, strict=True)) for row in result.fetchall()}
+
+    @property
+    def flags(self) -> dict[str, object]:
+        destination = self.destination("feature_flags")
+        assert isinstance(destination, FlagdDestination)
+        return json.loads(Path(destination.path).read_text())
+
+
+def make_destinations(folder: Path) -> list[SqlDestination | FlagdDestination]:
+    shared = {"description": "d", "purposes": ["essential.service"], "segments": "all", "owner": "team:x"}
+    return [
+        SqlDestination(
+            name="online_store",
+            kind="sqlalchemy",
+            url=f"sqlite:///{folder}/online.db",
+            batch_size=3,
+            max_staleness_seconds=3600,
+            **shared,
+        ),
+        FlagdDestination(
+            name="feature_flags", kind="flagd", path=f"{folder}/flags.json", max_staleness_seconds=3600, **shared
+        ),
+    ]
+
+
+def prepare(con: Connection) -> None:
+    for stage in ("identity", "segments"):
+        ensure_schema(con, stage)
+    con.execute("create schema if not exists features")
+    con.execute("create table features.customer_features (customer_id varchar)")
+
+
+def fill(company: Company) -> None:
+    """Ten customers, three segments, two of them in an exclusive group."""
+    company.segment("vip", version=3, group="tier")
+    company.segment("standard", group="tier")
+    company.segment("risky")
+    company.customer(*[f"c_{n}" for n in range(10)])
+    for n in range(10):
+        keys = ["vip" if n < 3 else "standard"] + (["risky"] if n % 2 else [])
+        company.member(f"c_{n}", *keys)
+    company.member("c_9")
+
+
+@pytest.fixture
+def empty_company(con: Connection, tmp_path: Path) -> Company:
+    """A company without customers."""
+    prepare(con)
+    return Company(con, tmp_path, f"sqlite:///{tmp_path}/state.db", make_destinations(tmp_path))
+
+
+@pytest.fixture
+def company(empty_company: Company) -> Company:
+    """Ten customers, three segments; nothing delivered yet."""
+    fill(empty_company)
+    return empty_company
+
+
+@pytest.fixture
+def in_step(company: Company) -> Callable[[], None]:
+    """Assert that every destination holds exactly what it should."""
+
+    def check() -> None:
+        for destination in company.destinations:
+            assert company.held(destination.name) == company.desired(destination.name), destination.name
+
+    return check
