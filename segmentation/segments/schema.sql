@@ -5,7 +5,7 @@ create table if not exists segments.candidate (
     via varchar not null               -- rule, include, exclude, account, model, override
 );
 
--- One winner per customer and exclusive group, of the candidate; published with it.
+-- One winner per customer and exclusive group, published with membership.
 create table if not exists segments.effective (
     customer_id varchar not null,
     group_key varchar not null,
@@ -21,8 +21,52 @@ create table if not exists segments.catalog (
     lifecycle varchar not null,
     group_key varchar,
     precedence integer,
-    owner varchar not null,
+    owner varchar not null,            -- empty for a draft without an owner
     catalog_file varchar not null,
+    run_id varchar not null,
+    recorded_at timestamp not null,
+    name varchar,
+    catalog_line integer,
+    membership_hash varchar,           -- same as long as membership is decided the same way
+    is_evaluated boolean,              -- false for a draft, a retired or an expired segment: nobody is in it
+    purposes varchar[],                -- what members must have consented to
+    destinations varchar[]
+);
+
+create table if not exists segments.groups (
+    group_key varchar not null,
+    name varchar not null,
+    description varchar not null,
+    parent_key varchar,
+    default_segment varchar,
+    is_costing boolean not null,       -- true for the one group that splits costs
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- Who was on an inclusion or exclusion list, as of the last publication.
+create table if not exists segments.overrides (
+    segment_key varchar not null,
+    customer_id varchar,               -- null where no customer has the listed identifier
+    side varchar not null,             -- include, exclude
+    status varchar not null,           -- applied, unknown, expired
+    reason varchar not null,
+    until_date date,
+    listed_in varchar not null,        -- file:line
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- Every publication, in order. A candidate is built against the newest one and can only follow that one.
+create table if not exists segments.publications (
+    publication_seq bigint not null,
+    candidate_id varchar not null,
+    as_of timestamp not null,
+    features_candidate_id varchar,
+    identity_event_seq bigint not null, -- newest identity event that the decisions know of
+    members bigint not null,
+    entered bigint not null,
+    exited bigint not null,
     run_id varchar not null,
     recorded_at timestamp not null
 );
@@ -45,11 +89,13 @@ create table if not exists segments.membership (
     segment_version integer not null,
     entered_at timestamp not null,
     run_id varchar not null,
-    recorded_at timestamp not null
+    recorded_at timestamp not null,
+    via varchar                        -- rule or include
 );
 
+-- change_seq rises strictly; of one customer's changes in a run, exits come before entries.
 create table if not exists segments.membership_changes (
-    change_seq bigint primary key,
+    change_seq bigint not null,
     customer_id varchar not null,
     segment_key varchar not null,
     change varchar not null,           -- enter, exit
@@ -60,6 +106,8 @@ create table if not exists segments.membership_changes (
     recorded_at timestamp not null
 );
 
+-- In the segment at T, as known at T2: valid_from <= T < coalesce(valid_to, infinity) and
+-- recorded_at <= T2 < coalesce(superseded_at, infinity). The version is the one that let the customer in.
 create table if not exists segments.membership_history (
     customer_id varchar not null,
     segment_key varchar not null,
@@ -69,7 +117,8 @@ create table if not exists segments.membership_history (
     recorded_at timestamp not null,
     superseded_at timestamp,
     cause varchar not null,
-    run_id varchar not null
+    run_id varchar not null,
+    exit_cause varchar                 -- null while valid_to is
 );
 
 create table if not exists segments.conflicts (

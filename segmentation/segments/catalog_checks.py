@@ -1,0 +1,233 @@
+"""What must hold between the files of a catalog: groups, ranks, references, dependencies without cycles.
+
+Belongs here: checks that need more than one definition, and the order of evaluation. Does not belong here:
+checks of one file (``definitions.py``) and of a rule (``parser.py``).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from segmentation.segments.conditions import Always, segments_of
+from segmentation.segments.faults import did_you_mean
+from segmentation.segments.problems import CatalogProblem
+
+if TYPE_CHECKING:
+    from segmentation.segments.catalog import CatalogGroup, CatalogSegment
+
+    Segments = Mapping[str, CatalogSegment]
+    AllGroups = Mapping[str, CatalogGroup]
+
+
+def say(model: type[BaseModel], detail: dict[str, Any]) -> str:
+    """Return one of pydantic's complaints as a sentence about the file's keys."""
+    location = [str(part) for part in detail["loc"]]
+    name = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        known = model.model_fields if len(location) == 1 else ()
+        return f"unknown key {name}{did_you_mean(location[-1], known)}"
+    if detail["type"] == "missing":
+        return f"the key {name} is missing"
+    said = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{name}: {said[0].lower()}{said[1:]}" if name else said
+
+
+def due_reviews(segments: Segments, today: date) -> Iterator[CatalogProblem]:
+    """Yield a warning for each segment whose review is due or that has expired."""
+    for segment in segments.values():
+        definition = segment.definition
+        if definition.is_evaluated and definition.review_by and definition.review_by <= today:
+            yield CatalogProblem(
+                segment.file,
+                segment.line("review_by"),
+                f"the review of {segment.key} was due on {definition.review_by}",
+                repair="look at it again and move review_by, or retire the segment",
+                severity="warning",
+            )
+        if definition.is_evaluated and definition.expires_on and definition.expires_on <= today:
+            what = f"{segment.key} expired on {definition.expires_on}: it has no members"
+            yield CatalogProblem(segment.file, segment.line("expires_on"), what, repair="retire it", severity="warning")
+
+
+def check_references(segments: Segments, destinations: Collection[str] | None) -> Iterator[CatalogProblem]:
+    """Yield a problem for each name of a segment or destination that means nothing."""
+    for segment in segments.values():
+        for key in segments_of(segment.condition) if segment.condition else ():
+            other = segments.get(key)
+            if other is None:
+                what = f"in_segment names the unknown segment {key}{did_you_mean(key, segments)}"
+            elif not other.definition.is_evaluated:
+                what = f"in_segment names {key}, which is {other.definition.lifecycle}: nobody is in it"
+            else:
+                continue
+            yield CatalogProblem(segment.file, segment.line("rule"), what, expected="the key of an active segment")
+        for key in segment.definition.destinations:
+            if destinations is not None and key not in destinations:
+                yield CatalogProblem(
+                    segment.file,
+                    segment.line("destinations"),
+                    f"unknown destination {key}{did_you_mean(key, destinations)}",
+                    expected="a key of destinations.yml",
+                )
+
+
+def check_groups(segments: Segments, groups: AllGroups) -> Iterator[CatalogProblem]:
+    """Yield a problem for each fault in groups, ranks and default segments."""
+    members: dict[str, list[CatalogSegment]] = defaultdict(list)
+    for segment in segments.values():
+        group = segment.definition.group
+        if group is None:
+            continue
+        members[group].append(segment)
+        if group not in groups:
+            yield CatalogProblem(
+                segment.file,
+                segment.line("group"),
+                f"unknown group {group}{did_you_mean(group, groups)}",
+                expected="a key of groups.yml",
+            )
+    for group, listed in members.items():
+        yield from _check_ranks(group, listed)
+    for found in groups.values():
+        yield from _check_default(found, segments)
+        parent = found.definition.parent
+        if parent is not None and parent not in groups:
+            what = f"group {found.key} names the unknown parent {parent}{did_you_mean(parent, groups)}"
+            yield CatalogProblem(found.file, found.line, what, expected="a key of this file")
+    yield from _check_costing(groups)
+
+
+def _check_ranks(group: str, listed: list[CatalogSegment]) -> Iterator[CatalogProblem]:
+    ranks: dict[int | None, CatalogSegment] = {}
+    for segment in listed:
+        if segment.definition.lifecycle == "retired":
+            continue
+        rank = segment.definition.precedence
+        first = ranks.setdefault(rank, segment)
+        if first is not segment:
+            yield CatalogProblem(
+                segment.file,
+                segment.line("precedence"),
+                f"{segment.key} and {first.key} have the same precedence {rank} in group {group}; "
+                f"the other is in {first.file}:{first.line('precedence')}",
+                expected="a precedence of its own for each segment of a group",
+                repair=f"free in {group}: {_free_rank(listed)}",
+            )
+
+
+def _free_rank(listed: list[CatalogSegment]) -> int:
+    taken = {segment.definition.precedence for segment in listed}
+    return next(rank for rank in range(1, len(taken) + 2) if rank not in taken)
+
+
+def _check_default(group: CatalogGroup, segments: Segments) -> Iterator[CatalogProblem]:
+    key = group.definition.default
+    if key is None:
+        return
+    default = segments.get(key)
+    if default is None or default.definition.group != group.key or not default.definition.is_evaluated:
+        what = f"the default {key} of group {group.key} is not an active segment of the group"
+        yield CatalogProblem(group.file, group.line, what)
+        return
+    if default.condition is not None and default.condition != Always(truth=True):
+        yield CatalogProblem(
+            default.file,
+            default.line("rule"),
+            f"{key} is the default of group {group.key}, but its rule leaves customers out",
+            expected="rule: 'true'",
+        )
+    ranks = [found.definition.precedence or 0 for found in segments.values() if found.definition.group == group.key]
+    if (default.definition.precedence or 0) < max(ranks):
+        yield CatalogProblem(
+            default.file,
+            default.line("precedence"),
+            f"{key} is the default of group {group.key}, but it wins over other segments",
+            expected=f"the highest precedence number of the group, above {max(ranks)}",
+        )
+
+
+def _check_costing(groups: AllGroups) -> Iterator[CatalogProblem]:
+    chosen = [group for group in groups.values() if group.definition.costing]
+    if groups and not chosen:
+        first = next(iter(groups.values()))
+        yield CatalogProblem(first.file, 1, "no group has costing: true", expected="exactly one, to split costs by")
+    for group in chosen[1:]:
+        what = f"groups {chosen[0].key} and {group.key} both have costing: true"
+        yield CatalogProblem(group.file, group.line, what, expected="exactly one, to split costs by")
+
+
+def needed_segments(segment: CatalogSegment, segments: Segments, groups: AllGroups) -> set[str]:
+    """Return the segments that must be decided before this one.
+
+    Membership of a segment in a group is known once the whole group is decided, so all of the group's segments
+    are needed; likewise those of the parent of the segment's own group.
+    """
+    needed: set[str] = set()
+    wanted_groups: set[str] = set()
+    own = groups.get(segment.definition.group or "")
+    if own and own.definition.parent:
+        wanted_groups.add(own.definition.parent)
+    for key in segments_of(segment.condition) if segment.condition else ():
+        other = segments.get(key)
+        if other is None:
+            continue
+        needed.add(key)
+        if other.definition.group:
+            wanted_groups.add(other.definition.group)
+    for key, other in segments.items():
+        if other.definition.group in wanted_groups and other.definition.is_evaluated:
+            needed.add(key)
+    return needed
+
+
+def dependency_levels(
+    segments: Segments, groups: AllGroups
+) -> tuple[tuple[tuple[str, ...], ...], list[CatalogProblem]]:
+    """Order the evaluated segments such that each level needs earlier levels only.
+
+    A group is decided as one, so its segments are on one level. Returns the levels, and a problem for each
+    segment that is part of a cycle or waits for one.
+    """
+    evaluated = {key: segment for key, segment in segments.items() if segment.definition.is_evaluated}
+    unit = {key: segment.definition.group or f"={key}" for key, segment in evaluated.items()}
+    needs: dict[str, set[str]] = {name: set() for name in unit.values()}
+    for key, segment in evaluated.items():
+        for other in needed_segments(segment, segments, groups):
+            if other in unit:
+                needs[unit[key]].add(unit[other])
+    levels: list[tuple[str, ...]] = []
+    done: set[str] = set()
+    while ready := {name for name, wanted in needs.items() if name not in done and wanted <= done}:
+        levels.append(tuple(sorted(key for key in evaluated if unit[key] in ready)))
+        done |= ready
+    return tuple(levels), list(_cycles(evaluated, unit, needs, done))
+
+
+def _cycles(
+    evaluated: Segments, unit: Mapping[str, str], needs: Mapping[str, set[str]], done: set[str]
+) -> Iterator[CatalogProblem]:
+    reported: set[str] = set()
+    for start in sorted(needs.keys() - done):
+        path = [start]
+        # Whatever is left waits for something that is left, so walking on ends where it has been before.
+        while path[-1] not in path[:-1]:
+            path.append(min(needs[path[-1]] - done))
+        cycle = path[path.index(path[-1]) :]
+        if reported & set(cycle):
+            continue
+        reported |= set(cycle)
+        shown = " → ".join(name.removeprefix("=") for name in cycle)
+        segment = min((evaluated[key] for key in evaluated if unit[key] == cycle[0]), key=lambda found: found.key)
+        yield CatalogProblem(
+            segment.file,
+            segment.line("rule"),
+            f"segments depend on each other in a cycle: {shown}",
+            expected="an order in which each can be decided after those it asks about; "
+            "asking about a segment of a group waits for the whole group",
+            repair="take one in_segment, or one parent, out of the cycle",
+        )

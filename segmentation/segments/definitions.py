@@ -1,0 +1,159 @@
+"""What a segment and a group are: every key of the catalog's files, with its checks.
+
+Belongs here: the models of one file and the checks that need that file alone. Does not belong here: checks
+across files (``catalog_checks.py``) and reading files (``catalog.py``). The JSON Schema for editors is made from
+these models.
+"""
+
+from datetime import date
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+#: Plain ASCII: letters that only look alike can't make two keys out of one.
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Purpose = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")]
+
+Objective = Literal["activation", "retention", "reengagement", "expansion", "advocacy", "insight", "protection"]
+Severity = Literal["critical", "standard", "low"]
+Lifecycle = Literal["draft", "active", "deprecated", "retired"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Owner(_Model):
+    """Who answers for a segment."""
+
+    team: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")] = Field(description="Team, as a key.")
+    contact: Text = Field(description="Where to reach the team: an address or a channel.")
+
+
+class ListedIdentifier(_Model):
+    """An identifier as a source writes it."""
+
+    type: Literal["source_customer_id", "user_id", "email", "phone", "device_id", "anonymous_id"]
+    value: Text
+    namespace: str = Field("", description="The source, for source_customer_id; empty for types that are global.")
+
+
+class ListEntry(_Model):
+    """A customer, an identifier, or a CSV file of them; exactly one of the three."""
+
+    customer: Text | None = Field(None, description="A customer id.")
+    identifier: ListedIdentifier | None = None
+    file: Annotated[str, StringConstraints(pattern=r"^lists/[A-Za-z0-9_.-]+\.csv$")] | None = Field(
+        None, description="A CSV file below catalog/, for example lists/vip.csv."
+    )
+    reason: str = Field("", description="Why this customer; a file has a column for it.")
+    until: date | None = Field(None, description="First day on which the entry no longer counts.")
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        named = [name for name in ("customer", "identifier", "file") if getattr(self, name) is not None]
+        if len(named) != 1:
+            raise ValueError("give exactly one of customer, identifier, file")
+        if self.file is None and not self.reason:
+            raise ValueError("an entry that is not a file needs a reason")
+        return self
+
+
+class Consent(_Model):
+    """What customers must have consented to; lacking one of the purposes keeps them out, whatever else holds."""
+
+    purposes: list[Purpose] = Field(default_factory=list)
+
+
+class Guards(_Model):
+    """Limits that hold a publication back for a person to look at."""
+
+    min_size: int | None = Field(None, ge=0, description="Fewest members.")
+    max_size: int | None = Field(None, ge=0, description="Most members.")
+    max_churn_ratio: float | None = Field(
+        None, ge=0, le=1, description="Largest share of members that may leave in one run."
+    )
+    max_share: float | None = Field(None, ge=0, le=1, description="Largest share of all customers.")
+    max_exits: int | None = Field(None, ge=0, description="Most members that may leave in one run.")
+    min_base: int = Field(100, ge=0, description="Churn is judged from this many members on.")
+
+    @model_validator(mode="after")
+    def _sizes_leave_room(self) -> Self:
+        if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
+            raise ValueError(f"min_size {self.min_size} is larger than max_size {self.max_size}")
+        return self
+
+
+class Segment(_Model):
+    """One segment: who is in it, why it exists, what is done about it and who answers for it."""
+
+    key: Key = Field(description="The segment's name in every system; never used again for something else.")
+    name: Text
+    description: Text
+    entity: Literal["customer"] = "customer"
+    owner: Owner | None = None
+    objective: Objective | None = None
+    action: Text | None = Field(None, description="What is done for or about its members.")
+    measure: Text | None = Field(None, description="How one sees that the action works.")
+    severity: Severity = "standard"
+    lifecycle: Lifecycle = "draft"
+    review_by: date | None = Field(None, description="Day by which the owner looks at it again.")
+    expires_on: date | None = Field(None, description="First day without members.")
+    kind: Literal["rule", "list", "hybrid"] = Field("rule", description="rule, list, or hybrid for both.")
+    rule: str | None = Field(None, description="A boolean SQL expression over features.")
+    include: list[ListEntry] = Field(default_factory=list, description="Members whatever the rule says.")
+    exclude: list[ListEntry] = Field(default_factory=list, description="Never members; stronger than include.")
+    group: Key | None = Field(None, description="Exclusive group: a customer is in one of its segments at most.")
+    precedence: int | None = Field(None, ge=1, description="Rank in the group; the lowest number wins.")
+    consent: Consent = Field(default_factory=Consent)
+    residency: list[Text] = Field(default_factory=list, description="Regions whose residents may be members.")
+    guards: Guards = Field(default_factory=Guards)
+    destinations: list[Key] = Field(default_factory=list)
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether its lifecycle lets it have members."""
+        return self.lifecycle in {"active", "deprecated"}
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.is_evaluated:
+            lacking = [
+                name for name in ("owner", "objective", "action", "measure", "review_by") if getattr(self, name) is None
+            ]
+            if lacking:
+                raise ValueError(f"a segment that is {self.lifecycle} needs {', '.join(lacking)}")
+        if (self.group is None) != (self.precedence is None):
+            raise ValueError("group and precedence are given together")
+        return self
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> Self:
+        has_rule = bool(self.rule and self.rule.strip())
+        if self.kind == "list" and (has_rule or not self.include):
+            raise ValueError("a list has entries under include and no rule")
+        if self.kind != "list" and not has_rule:
+            raise ValueError(f"kind {self.kind} needs a rule")
+        if self.kind == "hybrid" and not self.include:
+            raise ValueError("a hybrid has a rule and entries under include")
+        if self.kind == "rule" and self.include:
+            raise ValueError("a rule with entries under include is of kind hybrid")
+        return self
+
+
+class Group(_Model):
+    """An exclusive group: of its segments, a customer is in the one of lowest precedence."""
+
+    key: Key
+    name: Text
+    description: Text
+    default: Key | None = Field(None, description="The segment of those whom no other segment of the group takes.")
+    parent: Key | None = Field(None, description="Group of which a customer must be in a segment to be in this one.")
+    costing: bool = Field(False, description="Whether costs are split by this group; true for exactly one.")
+
+
+class Groups(_Model):
+    """The file ``groups.yml``."""
+
+    groups: list[Group] = Field(default_factory=list)

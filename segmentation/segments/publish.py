@@ -1,0 +1,231 @@
+"""Publishing the judged candidate: one transaction, one log.
+
+Belongs here: the named steps that make a candidate what others read. Does not belong here: judging it (its
+gate) or building it (``candidate.py``). A kill at any step leaves the last publication as it was, because all
+steps are one transaction; a second publication of the same candidate changes nothing.
+"""
+
+from collections.abc import Callable
+
+from segmentation import contracts
+from segmentation.errors import CandidateError
+from segmentation.run import Run, StageReport
+from segmentation.segments.publications import latest_publication
+from segmentation.warehouse import Connection, count, transaction
+
+#: The steps in order, each a statement or a few. Exits come before entries in the log, so that a reader who
+#: stops anywhere never sees a customer in two segments of one exclusive group.
+STEPS: dict[str, tuple[str, ...]] = {
+    "changes": (
+        """
+        insert into segments.membership_changes
+        select
+            (select coalesce(max(change_seq), 0) from segments.membership_changes)
+                + row_number() over (order by c.customer_id, c.change desc, c.segment_key) as change_seq,
+            c.customer_id, c.segment_key, c.change, c.cause, c.segment_version, $as_of, $run_id, $recorded_at
+        from segments.candidate_changes as c
+        order by change_seq
+        """,
+    ),
+    # What was believed stays readable: the open row is superseded, its closed version is a new row. A stay that
+    # ends at the moment it began never was, so it gets no closed version.
+    "history": (
+        """
+        insert into segments.membership_history
+        select
+            h.customer_id, h.segment_key, h.segment_version, h.valid_from, $as_of, $recorded_at, null, h.cause,
+            $run_id, c.cause
+        from segments.membership_history as h
+        inner join segments.candidate_changes as c
+            on h.customer_id = c.customer_id and h.segment_key = c.segment_key
+        where c.change = 'exit' and h.valid_to is null and h.superseded_at is null and h.valid_from < $as_of
+        """,
+        """
+        update segments.membership_history as h set superseded_at = $recorded_at
+        from segments.candidate_changes as c
+        where h.customer_id = c.customer_id and h.segment_key = c.segment_key
+            and c.change = 'exit' and h.valid_to is null and h.superseded_at is null
+        """,
+        """
+        insert into segments.membership_history
+        select
+            c.customer_id, c.segment_key, c.segment_version, $as_of, null, $recorded_at, null, c.cause, $run_id, null
+        from segments.candidate_changes as c where c.change = 'enter'
+        """,
+    ),
+    "membership": (
+        """
+        delete from segments.membership as m using segments.candidate_changes as c
+        where m.customer_id = c.customer_id and m.segment_key = c.segment_key and c.change = 'exit'
+        """,
+        """
+        update segments.membership as m set segment_version = n.segment_version
+        from segments.candidate_catalog as n
+        where m.segment_key = n.segment_key and m.segment_version <> n.segment_version
+        """,
+        """
+        insert into segments.membership
+        select c.customer_id, c.segment_key, c.segment_version, $as_of, $run_id, $recorded_at, c.via
+        from segments.candidate_changes as c where c.change = 'enter'
+        """,
+    ),
+    "effective": (
+        """
+        delete from segments.effective as e using segments.candidate_changes as c
+        where e.customer_id = c.customer_id and e.segment_key = c.segment_key and c.change = 'exit'
+        """,
+        # A segment that moved to another group, or out of all, takes the members who stay with it.
+        """
+        delete from segments.effective as e
+        where not exists (
+            select 1 from segments.candidate_catalog as n
+            where n.segment_key = e.segment_key and n.group_key = e.group_key
+        )
+        """,
+        """
+        insert into segments.effective
+        select c.customer_id, n.group_key, c.segment_key
+        from segments.candidate_changes as c
+        inner join segments.candidate_catalog as n on c.segment_key = n.segment_key
+        where c.change = 'enter' and n.group_key is not null
+        """,
+        """
+        insert into segments.effective
+        select m.customer_id, n.group_key, m.segment_key
+        from segments.membership as m
+        inner join segments.candidate_catalog as n on m.segment_key = n.segment_key
+        inner join segments.catalog as p on m.segment_key = p.segment_key
+        anti join segments.candidate_changes as c
+            on m.customer_id = c.customer_id and m.segment_key = c.segment_key
+        where n.group_key is not null and p.group_key is distinct from n.group_key
+        """,
+    ),
+    "conflicts": (
+        "delete from segments.conflicts",
+        """
+        insert into segments.conflicts
+        select c.customer_id, c.group_key, c.winner_key, c.loser_key, c.decided_by, $run_id, $recorded_at
+        from segments.candidate_conflicts as c
+        """,
+    ),
+    "catalog": (
+        "delete from segments.catalog",
+        """
+        insert into segments.catalog by name
+        select
+            * exclude (is_expired, is_decision_changed, is_version_new),
+            $run_id as run_id,
+            $recorded_at as recorded_at
+        from segments.candidate_catalog
+        """,
+        "delete from segments.groups",
+        "insert into segments.groups select *, $run_id, $recorded_at from segments.candidate_groups",
+        "delete from segments.overrides",
+        """
+        insert into segments.overrides by name
+        select *, $run_id as run_id, $recorded_at as recorded_at from segments.candidate_overrides
+        """,
+    ),
+    "versions": (
+        """
+        insert into segments.versions
+        select
+            n.segment_key, n.segment_version, n.definition_hash, n.definition, n.rule_sql,
+            $run_id, $as_of, $recorded_at
+        from segments.candidate_catalog as n where n.is_version_new and n.is_evaluated
+        """,
+    ),
+    "sizes": (
+        "delete from segments.sizes_daily where size_date = cast($as_of as date)",
+        """
+        insert into segments.sizes_daily
+        with moved as (
+            select
+                segment_key,
+                count(*) filter (change = 'enter') as entered,
+                count(*) filter (change = 'exit') as exited
+            from segments.membership_changes
+            where cast(effective_at as date) = cast($as_of as date)
+            group by segment_key
+        )
+        select
+            cast($as_of as date), s.segment_key, coalesce(n.segment_version, p.segment_version, 1), s.members_after,
+            coalesce(m.entered, 0), coalesce(m.exited, 0), $run_id, $recorded_at
+        from segments.candidate_sizes as s
+        left join segments.candidate_catalog as n on s.segment_key = n.segment_key
+        left join (
+            select segment_key, max(segment_version) as segment_version from segments.versions group by segment_key
+        ) as p on s.segment_key = p.segment_key
+        left join moved as m on s.segment_key = m.segment_key
+        """,
+    ),
+    "publication": (
+        """
+        insert into segments.publications
+        select
+            s.base_publication_seq + 1, s.candidate_id, s.as_of, s.features_candidate_id, s.identity_event_seq,
+            s.members, s.entering, s.leaving, $run_id, $recorded_at
+        from segments.candidate_summary as s
+        """,
+    ),
+}
+
+
+def publish(con: Connection, run: Run, at_step: Callable[[str], None] | None = None) -> StageReport:
+    """Make the run's candidate the membership that everyone reads, and log every change.
+
+    Args:
+        con: The warehouse.
+        run: The run that built the candidate.
+        at_step: Called with each step's name before it runs; tests stop the process there.
+
+    Raises:
+        CandidateError: The newest candidate is another run's, or was built against a publication that is no
+            longer the newest.
+    """
+    contracts.ensure_schema(con, "segments")
+    with transaction(con):
+        candidate_id = contracts.mark_published(con, "segments", run)
+        if _is_outstanding(con, candidate_id):
+            values = {"as_of": run.as_of, "run_id": run.run_id, "recorded_at": run.recorded_at}
+            for step, statements in STEPS.items():
+                if at_step:
+                    at_step(step)
+                for statement in statements:
+                    con.execute(statement, {name: values[name] for name in values if f"${name}" in statement})
+    return _report(con, run, candidate_id)
+
+
+def _is_outstanding(con: Connection, candidate_id: str) -> bool:
+    """Say whether the candidate has yet to be published; refuse one that was overtaken."""
+    proposed, base = con.execute(
+        "select candidate_id, base_publication_seq from segments.candidate_summary"
+    ).fetchall()[0]
+    last = latest_publication(con)
+    if last and last.candidate_id == candidate_id:
+        return False
+    if proposed != candidate_id or base != (last.seq if last else 0):
+        raise CandidateError(
+            "membership was published since this candidate was built",
+            where=f"segments.publications, newest {last.seq if last else 0}, the candidate follows {base}",
+            expected="a candidate built against what is published now",
+            repair="strata run --from segments",
+        )
+    return True
+
+
+def _report(con: Connection, run: Run, candidate_id: str) -> StageReport:
+    changes = dict(
+        con.execute(
+            "select change, count(*) from segments.membership_changes where run_id = ? group by 1", [run.run_id]
+        ).fetchall()
+    )
+    rows = {
+        "membership": count(con, "segments.membership"),
+        "entered": changes.get("enter", 0),
+        "exited": changes.get("exit", 0),
+        "conflicts": count(con, "segments.conflicts"),
+        "segments": count(con, "segments.catalog"),
+    }
+    newest = con.execute("select coalesce(max(change_seq), 0) from segments.membership_changes").fetchall()[0][0]
+    return StageReport(candidate_id=candidate_id, rows=rows, facts={"newest_change_seq": newest})
