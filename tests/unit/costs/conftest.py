@@ -1,11 +1,12 @@
 """A small company written straight into the tables that the stage reads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import yaml
 
@@ -149,6 +150,15 @@ class Company:
         cursor = self.con.execute("select * from costs.candidate")
         names = [column[0] for column in cursor.description]
         return dict(zip(names, cursor.fetchall()[0], strict=True))
+
+
+@pytest.fixture
+def con() -> Iterator[Connection]:
+    """A warehouse in memory, set as `Warehouse` sets its file: most tests here need no file."""
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute("set preserve_insertion_order = false")
+        yield connection
 
 
 @pytest.fixture

@@ -1,0 +1,230 @@
+"""Whose usage it was, and in which segment they were when it happened."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from segmentation.costs.candidate import build_candidate
+from segmentation.errors import CatalogError
+from segmentation.run import Run
+
+DAY = datetime(2026, 10, 5)
+NOON = DAY + timedelta(hours=12)
+EDGE = {"pool": "edge", "method": "proportional", "driver": "requests"}
+
+
+def quantities(company, driver: str = "requests", view: str = "exclusive") -> dict[str, int]:
+    return dict(
+        company.rows(
+            "select segment_key, quantity from costs.candidate_drivers_daily "
+            "where driver_key = ? and allocation_view = ? and driver_date = ?",
+            [driver, view, DAY.date()],
+        )
+    )
+
+
+@pytest.fixture
+def tiers(company):
+    """Segments vip and core; customers ann and bob, both core since long ago."""
+    for segment in ("vip", "core"):
+        company.segment(segment)
+    company.segment("label", group=None)
+    for customer in ("ann", "bob"):
+        company.customer(customer, created_at=DAY - timedelta(days=30))
+    company.member("bob", "core", DAY - timedelta(days=30))
+    company.charge("c", "100.00", service_name="edge")
+    return company
+
+
+def test_a_customer_who_moved_at_noon_is_split_by_usage(tiers) -> None:
+    tiers.member("ann", "core", DAY - timedelta(days=30), NOON)
+    tiers.member("ann", "vip", NOON)
+    tiers.request(NOON - timedelta(microseconds=1), user_id="ann", times=3)
+    tiers.request(NOON, user_id="ann")
+    tiers.build(tiers.pools(EDGE))
+    assert quantities(tiers) == {"core": 3, "vip": 1}
+    assert tiers.allocated("c") == {"core": 75_000_000, "vip": 25_000_000}
+
+
+def test_a_customer_between_two_segments_is_in_none(tiers) -> None:
+    tiers.member("ann", "core", DAY - timedelta(days=30), NOON)
+    tiers.member("ann", "vip", NOON + timedelta(hours=2))
+    tiers.request(NOON + timedelta(hours=1), user_id="ann")
+    tiers.build(tiers.pools(EDGE))
+    assert quantities(tiers) == {"__no_segment__": 1}
+
+
+def test_superseded_history_does_not_count(tiers) -> None:
+    tiers.member("ann", "vip", DAY - timedelta(days=1))
+    tiers.rows("update segments.membership_history set superseded_at = ? where segment_key = 'vip'", [DAY])
+    tiers.request(user_id="ann")
+    tiers.build(tiers.pools(EDGE))
+    assert quantities(tiers) == {"__no_segment__": 1}
+
+
+def test_usage_before_history_begins_takes_the_first_state_known_and_is_marked(company) -> None:
+    """A first run knows today's segments and last month's bill."""
+    for segment in ("vip", "core"):
+        company.segment(segment)
+    judged = DAY + timedelta(days=20)
+    for customer in ("ann", "bob"):
+        company.customer(customer, created_at=judged, first_seen_at=DAY - timedelta(days=9))
+    company.judged(judged)
+    company.member("ann", "vip", judged)
+    company.request(user_id="ann", times=4)
+    company.request(user_id="bob")
+    company.charge("c", "100.00", service_name="edge")
+    company.build(company.pools(EDGE))
+    rows = company.rows(
+        "select driver_key, segment_key, quantity, backfilled_quantity from costs.candidate_drivers_daily "
+        "where allocation_view = 'exclusive' order by all"
+    )
+    assert rows == [
+        ("members", "__no_segment__", 1, 0),
+        ("members", "vip", 1, 1),
+        ("requests", "__no_segment__", 1, 0),
+        ("requests", "vip", 4, 4),
+    ]
+
+
+def test_a_later_entry_does_not_reach_back_once_history_has_begun(tiers) -> None:
+    """Ann was known and in no segment on the day; that she became vip later says nothing about it."""
+    tiers.judged(DAY - timedelta(days=30))
+    tiers.member("ann", "vip", DAY + timedelta(days=3))
+    tiers.request(user_id="ann")
+    tiers.build(tiers.pools(EDGE))
+    assert quantities(tiers) == {"__no_segment__": 1}
+
+
+def test_a_customer_made_later_is_placed_by_the_first_judgement_after(tiers) -> None:
+    """The run that made the customer was held, so the first that judged it came a day later."""
+    tiers.judged(DAY - timedelta(days=30))
+    tiers.judged(DAY + timedelta(days=2))
+    tiers.customer("cyd", created_at=DAY + timedelta(days=1), first_seen_at=DAY)
+    tiers.member("cyd", "vip", DAY + timedelta(days=2))
+    tiers.request(user_id="cyd", times=2)
+    tiers.build(tiers.pools(EDGE))
+    assert quantities(tiers) == {"vip": 2}
+    assert tiers.rows(
+        "select backfilled_quantity from costs.candidate_drivers_daily "
+        "where driver_key = 'requests' and allocation_view = 'exclusive'"
+    ) == [(2,)]
+
+
+def test_the_best_identifier_that_is_known_finds_the_customer(tiers) -> None:
+    tiers.identifier("source_customer_id", "17", "ann", namespace="gateway")
+    tiers.identifier("source_customer_id", "17", "bob", namespace="crm")
+    tiers.identifier("email", "a@b.c", "ann")
+    tiers.member("ann", "vip", DAY - timedelta(days=9))
+    tiers.request(source_customer_id="17", user_id="bob")  # ann: the gateway's own 17 is better than the user id
+    tiers.request(source_customer_id="99", user_id="bob")  # bob: 99 is not known
+    tiers.request(user_id="blocked", email="a@b.c")  # ann: the blocked value finds nobody
+    tiers.request(user_id="nobody")
+    tiers.request()
+    tiers.build(tiers.pools(EDGE))
+    assert quantities(tiers) == {"vip": 2, "core": 1, "__unattributed__": 2}
+    reasons = tiers.rows("select reason from costs.candidate_allocations where segment_key = '__unattributed__'")
+    assert set(reasons) == {("unknown_customer",)}
+
+
+def test_a_restated_request_counts_once_as_last_stated(tiers) -> None:
+    tiers.request(request_id="same", user_id="ann", compute_ms=5.0)
+    tiers.request(request_id="same", user_id="bob", compute_ms=7.25, file_id=2, line=1)
+    tiers.request(request_id="same", user_id="bob", compute_ms=100.0, source="other")
+    tiers.request(request_id="moved", user_id="bob")
+    tiers.request(DAY + timedelta(days=1), request_id="moved", user_id="bob", file_id=2, line=2)
+    tiers.build(tiers.pools(EDGE | {"driver": "compute_ms"}))
+    assert quantities(tiers, "compute_ms") == {"core": 107_250}
+    assert tiers.summary()["driver_mismatch_findings"] == 0
+
+
+def test_usage_after_the_runs_moment_is_not_seen(tiers) -> None:
+    tiers.request(NOON, user_id="bob")
+    tiers.request(NOON + timedelta(seconds=1), user_id="bob")
+    tiers.build(tiers.pools(EDGE), Run("r", NOON, NOON))
+    assert quantities(tiers) == {"core": 1}
+    assert quantities(tiers, "members") == {"core": 1, "__no_segment__": 1}
+
+
+def test_orders_and_events_drive_too(tiers) -> None:
+    for number in range(3):
+        tiers.insert("sources.events", event_id=f"e{number}", source="web", occurred_at=DAY, user_id="bob")
+    tiers.insert("sources.orders", order_id="o", source="shop", ordered_at=NOON, email="x@y.z")
+    tiers.charge("d", "9.00", service_name="warehouse")
+    tiers.build(
+        tiers.pools(EDGE | {"driver": "events"}, {"pool": "warehouse", "method": "proportional", "driver": "orders"})
+    )
+    assert tiers.allocated("c") == {"core": 100_000_000}
+    assert tiers.allocated("d") == {"__unattributed__": 9_000_000}
+
+
+def test_a_charge_over_several_days_is_shared_by_the_usage_of_all_of_them(tiers) -> None:
+    tiers.member("ann", "vip", DAY - timedelta(days=9))
+    tiers.charge("month", "10.00", start=datetime(2026, 10, 1), days=31, service_name="edge")
+    tiers.request(user_id="ann")
+    tiers.request(datetime(2026, 10, 31, 23, 59), user_id="bob", times=3)
+    tiers.build(tiers.pools(EDGE))
+    assert tiers.allocated("c") == {"vip": 100_000_000}
+    assert tiers.allocated("month") == {"core": 7_500_000, "vip": 2_500_000}
+
+
+def test_members_are_counted_at_the_close_of_the_day(tiers) -> None:
+    tiers.member("ann", "core", DAY - timedelta(days=30), NOON)
+    tiers.member("ann", "vip", NOON)
+    tiers.member("ann", "label", DAY - timedelta(days=30), NOON)
+    tiers.charge("before", "1.00", start=DAY - timedelta(days=1), service_name="edge")
+    tiers.customer("new", created_at=DAY + timedelta(days=1))
+    tiers.build(tiers.pools(EDGE | {"driver": "members"}, views=["exclusive", "full", "fractional"]))
+    assert quantities(tiers, "members") == {"core": 1, "vip": 1}
+    assert quantities(tiers, "members", "full") == {"core": 1, "vip": 1}
+    rows = tiers.rows(
+        "select allocation_view, segment_key, quantity from costs.candidate_drivers_daily "
+        "where driver_key = 'members' and driver_date = ? and allocation_view <> 'exclusive' order by all",
+        [DAY.date() - timedelta(days=1)],
+    )
+    half = 720_720 // 2
+    assert rows == [
+        ("fractional", "core", 720_720 + half),
+        ("fractional", "label", half),
+        ("full", "core", 2),
+        ("full", "label", 1),
+    ]
+
+
+def test_even_counts_the_segments_with_members_on_the_day(tiers) -> None:
+    tiers.member("ann", "vip", DAY + timedelta(days=1))
+    tiers.judged(DAY - timedelta(days=30))
+    tiers.charge("next", "100.00", start=DAY + timedelta(days=1), service_name="edge")
+    tiers.build(tiers.pools({"pool": "edge", "method": "even"}))
+    assert tiers.allocated("c") == {"core": 100_000_000}
+    assert tiers.allocated("next") == {"core": 50_000_000, "vip": 50_000_000}
+
+
+def test_even_without_any_member_is_unattributed(company) -> None:
+    company.charge("c", "1.00", service_name="edge")
+    company.build(company.pools({"pool": "edge", "method": "even"}))
+    assert company.rows("select segment_key, reason from costs.candidate_allocations group by all") == [
+        ("__unattributed__", "no_active_segment")
+    ]
+
+
+def test_two_groups_without_a_costing_one_are_an_error(company) -> None:
+
+    pools = company.pools(EDGE)
+    company.segment("a", group="g1")
+    assert build_candidate(company.con, company.run, pools).rows["charges"] == 0
+    assert company.summary()["costing_group"] == "g1"
+    company.segment("b", group="g2")
+    with pytest.raises(CatalogError, match="2 exclusive groups"):
+        build_candidate(company.con, company.run, pools)
+
+
+def test_an_ambiguous_identifier_shows_as_a_finding(tiers) -> None:
+    """Identity promises one customer per value; if it broke that, the quantities would grow unseen."""
+    tiers.identifier("user_id", "ann", "bob")
+    tiers.request(user_id="ann")
+    tiers.build(tiers.pools(EDGE))
+    assert tiers.summary()["driver_mismatch_findings"] == 1
+    assert tiers.rows("select subject, expected_quantity, found_quantity from costs.candidate_findings") == [
+        ("requests", 1, 2)
+    ]
