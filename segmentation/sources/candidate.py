@@ -162,7 +162,7 @@ def _read_file(con: Connection, run: Run, pending: _Pending, scratch: Path) -> l
     staged: list[tuple[EntityMapping, Staged]] = []
     try:
         with open_rows(con, pending.file, scratch) as rows:
-            require_columns(pending.file, rows)
+            absent = require_columns(pending.file, rows)
             for mapping in pending.mappings:
                 done = stage_rows(con, run, file=pending.file, rows=rows, mapping=mapping, file_id=pending.file_id)
                 staged.append((mapping, done))
@@ -173,8 +173,9 @@ def _read_file(con: Connection, run: Run, pending: _Pending, scratch: Path) -> l
     except OSError as error:
         require_space(error)
         raise
+    note = f"no row has {', '.join(absent)}: read as null" if absent else ""
     return [
-        FileEntry(pending.file, pending.before, pending.file_id, mapping, "staged", staged=counts)
+        FileEntry(pending.file, pending.before, pending.file_id, mapping, "staged", note, counts)
         for mapping, counts in staged
     ]
 

@@ -106,6 +106,12 @@ class EntityMapping(_Strict):
             names.update(dict.fromkeys(reject.parsed.columns))
         return tuple(name for name in names if name != LINE_COLUMN)
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns of the file that are the one origin of a required column."""
+        required = {column.name for column in self.canonical.columns if column.required}
+        return tuple(rule.column for name, rule in self.columns.items() if name in required and rule.column)
+
 
 class FeedMapping(_Strict):
     """One folder of files of one shape.
@@ -235,8 +241,18 @@ def parse_mapping(document: Document) -> SourceMapping:
     except ValidationError as error:
         raise _explain(error, document) from error
     for feed_index, feed in enumerate(mapping.feeds):
+        filled: set[str] = set()
         for index, entity in enumerate(feed.entities):
-            _check_entity(entity, document, ("feeds", feed_index, "entities", index))
+            at: Location = ("feeds", feed_index, "entities", index)
+            if entity.entity in filled:
+                raise CatalogError(
+                    f"the feed fills {entity.entity} twice",
+                    where=document.where((*at, "entity")),
+                    expected="each entity once per feed",
+                    repair="join the two rules, or map the folder in another source's file as well",
+                )
+            filled.add(entity.entity)
+            _check_entity(entity, document, at)
     return mapping
 
 

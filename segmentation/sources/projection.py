@@ -56,7 +56,7 @@ def raw_select(mapping: EntityMapping, null_values: tuple[str, ...], types: dict
 
 def _raw_value(rule: ColumnRule, null_values: tuple[str, ...], types: dict[str, str]) -> str:
     if rule.column is not None:
-        if types[rule.column.lower()] != "VARCHAR":
+        if types.get(rule.column.lower(), "VARCHAR") != "VARCHAR":
             return quote(rule.column)
         return without_nulls(quote(rule.column), null_values)
     if rule.parsed is not None:

@@ -81,10 +81,29 @@ def open_rows(con: Connection, file: LandedFile, scratch: Path) -> Iterator[File
             con.execute(f"drop table if exists temp.{table}")
 
 
+def peek_columns(con: Connection, file: LandedFile, scratch: Path) -> list[str]:
+    """Return a file's columns without reading its rows; of NDJSON, those of its first rows.
+
+    Raises:
+        SourceError: The file as a whole can't be read.
+    """
+    if file.format == "parquet":
+        with _explained(file):
+            return [str(row[0]) for row in con.execute(_describe_sql(file.path)).fetchall()]
+    with open_text(file.path, file.feed.encoding, is_compressed=file.is_compressed, scratch=scratch) as text:
+        if file.format == "csv":
+            return read_header(text.path, file.path, file.feed.delimiter)
+        return text.first_keys()
+
+
+def _describe_sql(path: Path) -> str:
+    return f"describe select * from read_parquet({literal(str(path))})"
+
+
 def _open_parquet(con: Connection, file: LandedFile) -> FileRows:
     path = literal(str(file.path))
     with _explained(file):
-        described = con.execute(f"describe select * from read_parquet({path})").fetchall()
+        described = con.execute(_describe_sql(file.path)).fetchall()
         rows = con.execute(f"select sum(num_rows) from parquet_file_metadata({path})").fetchall()[0][0]
     columns = {str(row[0]): str(row[1]) for row in described}
     _require_usable_names(file, list(columns))
@@ -127,9 +146,12 @@ def _open_ndjson(con: Connection, file: LandedFile, text: TextFile) -> FileRows:
         f"select distinct unnest(json_keys({_TEXT_COLUMN})) as k from {_RAW} where {_is_object()} order by k"
     ).fetchall()
     columns = {str(row[0]): "VARCHAR" for row in keys}
-    wanted = [name for name in file.feed.reads if name in columns]
-    paths = ", ".join(literal(_path_of(name)) for name in wanted)
-    fields = "".join(f", v[{index}] as {quote(name)}" for index, name in enumerate(wanted, start=1))
+    # A key that no row has is null in every row; `staging.require_columns` decides whether that may be.
+    keys_by_name = {name.lower(): name for name in columns}
+    paths = ", ".join(
+        literal(_path_of(name if name in columns else keys_by_name.get(name.lower(), name))) for name in file.feed.reads
+    )
+    fields = "".join(f", v[{index}] as {quote(name)}" for index, name in enumerate(file.feed.reads, start=1))
     relation = (
         f"(select {LINE_COLUMN}, {_TEXT_COLUMN}{fields} from (select *, json_extract_string({_TEXT_COLUMN}, "
         f"cast([{paths}] as varchar[])) as v from {lines.relation} where {_is_object()}))"

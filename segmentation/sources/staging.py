@@ -32,15 +32,22 @@ class Staged:
     quarantined: int
 
 
-def require_columns(file: LandedFile, rows: FileRows) -> None:
-    """Check that the file has every column that its feed reads.
+def require_columns(file: LandedFile, rows: FileRows) -> tuple[str, ...]:
+    """Check that the file has the columns that its feed reads.
+
+    NDJSON leaves out what is null, so there a key may be absent from a whole file as long as no required column is
+    made of it. Returns the absent keys that are read as null.
 
     Raises:
         SourceError: Naming the missing columns, what was probably meant, and the columns there are.
     """
-    missing = missing_columns(file.feed, rows)
-    if not missing or (file.format == "ndjson" and not rows.columns):
-        return
+    absent = missing_columns(file.feed, rows)
+    missing = absent
+    if file.format == "ndjson":
+        needed = {name for mapping in file.feed.entities for name in mapping.needs} if rows.columns else set()
+        missing = [name for name in absent if name in needed]
+    if not missing:
+        return tuple(absent)
     names = list(rows.columns)
     near = {name: difflib.get_close_matches(name, names, n=1, cutoff=0.6) for name in missing}
     hints = [f"{name!r} (did you mean {found[0]!r}?)" if found else repr(name) for name, found in near.items()]

@@ -12,7 +12,7 @@ from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS, Entity
 from segmentation.sources.landing import Finding, Fingerprint, LandedFile
 from segmentation.sources.mapping import EntityMapping
 from segmentation.sources.staging import Staged
-from segmentation.sources.tables import published_of
+from segmentation.sources.tables import candidate_of, published_of
 from segmentation.warehouse import Connection
 
 #: Most frequent reasons of the quarantine that a report shows.
@@ -116,21 +116,31 @@ def _row(run: Run, entry: FileEntry, facts: tuple[object, ...]) -> list[object]:
 def _candidate_facts(con: Connection, names: set[str]) -> dict[tuple[int, str], tuple[object, ...]]:
     """Per file and entity: late rows, rows without any identifier, first and last event time.
 
-    Late is a row whose event lies before the newest one published from its source.
+    Late is a row whose event lies before the newest one of its source that was published or stands in an earlier file.
     """
     facts: dict[tuple[int, str], tuple[object, ...]] = {}
     for entity in (ENTITIES[name] for name in sorted(names)):
         identifiers = [name for name in IDENTITY_COLUMNS if name in entity.column_names]
         anonymous = f"coalesce({', '.join(identifiers)}) is null" if has_identity(entity) else "false"
+        moment, candidate = entity.event_time, candidate_of(entity)
         rows = con.execute(
             f"""
-            select file_id, count(*) filter ({entity.event_time} < newest), count(*) filter ({anonymous}),
-                min({entity.event_time}), max({entity.event_time})
-            from sources.candidate_{entity.name}
-            left join (
-                select source, max({entity.event_time}) as newest from {published_of(entity)} group by source
-            ) using (source)
-            group by file_id
+            with spans as (
+                select source, file_id, min({moment}) as first_at, max({moment}) as last_at
+                from {candidate} group by all
+            ),
+            marks as (
+                select s.*, greatest(p.newest, max(last_at) over (
+                    partition by source order by file_id rows between unbounded preceding and 1 preceding
+                )) as newest
+                from spans as s
+                left join (select source, max({moment}) as newest from {published_of(entity)} group by source) as p
+                using (source)
+            )
+            select c.file_id, count(*) filter (c.{moment} < m.newest), count(*) filter ({anonymous}),
+                any_value(m.first_at), any_value(m.last_at)
+            from {candidate} as c join marks as m using (file_id)
+            group by c.file_id
             """
         ).fetchall()
         facts.update({(int(row[0]), entity.name): tuple(row[1:]) for row in rows})

@@ -8,12 +8,14 @@ plain UTF-8.
 import codecs
 import csv
 import io
+import json
 import re
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from segmentation.errors import SourceError
@@ -22,6 +24,7 @@ from segmentation.sources.landing import unreadable
 _CHUNK = 4 * 1024 * 1024
 _GZIP_WINDOW = 31
 _BLANK_LINE = re.compile(rb"(?<=\n)\r?\n")
+_PEEKED_LINES = 100
 #: Longest header that is looked at, in bytes.
 _MAX_HEADER = 1024 * 1024
 
@@ -37,7 +40,6 @@ class TextFile:
 
     path: Path
     scratch: Path
-    _copies: list[Path] = field(default_factory=list)
 
     def with_plain_line_ends(self) -> Path:
         """Return a copy in which every line ends with a line feed alone."""
@@ -53,6 +55,16 @@ class TextFile:
             target.write(b"\n" if held else b"")
         self.path = copy
         return copy
+
+    def first_keys(self) -> list[str]:
+        """Return the keys of the JSON objects on the first lines, in order of appearance."""
+        keys: dict[str, None] = {}
+        with self.path.open("rb") as file:
+            for line in islice(file, _PEEKED_LINES):
+                with suppress(ValueError):
+                    found = json.loads(line)
+                    keys.update(dict.fromkeys(found) if isinstance(found, dict) else {})
+        return list(keys)
 
     def blank_line_offsets(self) -> list[int]:
         """Return the byte positions of blank lines, in order."""
