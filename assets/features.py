@@ -9,9 +9,6 @@ from typing import Any
 
 import dagster as dg
 from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
-from segmentation.features.candidate import build_candidate
-from segmentation.features.contract import load_contract
-from segmentation.features.publish import publish
 
 from assets.metadata import catalog_link, report_metadata
 from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
@@ -19,6 +16,9 @@ from expectations import ledger
 from orchestration.dbt_project import StrataTranslator, build_arguments, dbt_environment, release_warehouse
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
+from segmentation.features.candidate import build_candidate
+from segmentation.features.contract import load_contract
+from segmentation.features.publish import publish
 
 STAGE = stage("features")
 

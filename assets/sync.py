@@ -82,7 +82,9 @@ def publish_sync(context: dg.AssetExecutionContext, strata: StrataResource) -> I
             [run.run_id],
         ).fetchall()
         header = ["destination", "mode", "position", "written", "deleted", "held", "digest"]
-        yield from materialize_tables(con, STAGE, TABLES, {"receipts": {"deliveries": markdown_table(header, receipts)}})
+        yield from materialize_tables(
+            con, STAGE, TABLES, {"receipts": {"deliveries": markdown_table(header, receipts)}}
+        )
 
 
 ASSETS = [sync_candidate, publish_sync]

@@ -12,6 +12,7 @@ READABLE_TABLES: tuple[tuple[str, str], ...] = (
     ("identity", "customer_aliases"),
     ("identity", "customer_accounts"),
     ("identity", "customer_consents"),
+    ("identity", "edges"),
     ("identity", "identifiers"),
     ("identity", "identifier_map"),
     ("identity", "identifier_lookup"),

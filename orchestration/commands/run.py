@@ -92,7 +92,7 @@ def _generate_sample(settings: Settings, *, quiet: bool) -> None:
     if not quiet:
         out.print(
             f"Nothing had landed, so a sample company was generated: {DEFAULT_CUSTOMERS:,} customers, "
-            f"{report.files} files in [bold]{settings.landing_folder}[/bold]"
+            f"{len(report.files)} files in [bold]{settings.landing_folder}[/bold]"
         )
 
 
@@ -120,7 +120,7 @@ def _one_run(settings: Settings) -> Iterator[None]:
 
 def execute(
     settings: Settings, parts: list[str], as_of: datetime | None, *, quiet: bool
-) -> tuple[RunProgress, str, datetime, float]:
+) -> "tuple[RunProgress, str, datetime, float]":
     """Run parts of the flow in this process; return what happened, the run id, its moment and its seconds."""
     started = time.monotonic()
     moment = as_of or settings.resolve_as_of(now())
@@ -173,7 +173,7 @@ def step_keys(assets: "Assets", part: str) -> list[str]:
     return [asset.op.name for asset in assets] + [f"{part}_gate"]
 
 
-def show_summary(settings: Settings, progress: RunProgress, moment: datetime, seconds: float) -> None:
+def show_summary(settings: Settings, progress: "RunProgress", moment: datetime, seconds: float) -> None:
     """Print what a person wants to know after a run."""
     out.print()
     rows = []
@@ -213,7 +213,7 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _counts(part: PartProgress) -> str:
+def _counts(part: "PartProgress") -> str:
     return " · ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in list(part.rows.items())[:4])
 
 

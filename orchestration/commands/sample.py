@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from segmentation.sample.company import SampleReport, generate
 
 from orchestration.commands.console import Json, err, out, print_json, table
 from orchestration.settings import Settings
 from segmentation.errors import StrataError
+from segmentation.sample.company import SampleReport, generate
 
 DEFAULT_CUSTOMERS = 2_000
 DEFAULT_DAYS = 120
@@ -41,7 +41,7 @@ def sample(
         print_json(report)
         return
     out.print(table(["feed", "rows"], sorted(report.rows.items())))
-    out.print(f"\n{report.files:,} files in {folder}, as of {report.as_of:%Y-%m-%d}.", markup=False)
+    out.print(f"\n{len(report.files):,} files in {folder}, as of {report.as_of:%Y-%m-%d}.", markup=False)
     out.print("Next: strata run")
 
 

@@ -1,0 +1,59 @@
+"""The command line `strata`: commands by name, and what their exit codes mean.
+
+Exit codes: 0 done, 1 something is wrong, 2 wrong usage, 3 a gate is closed, 4 another process is at work,
+5 what was asked for is not known.
+"""
+
+import sys
+
+import typer
+from pydantic import ValidationError
+from rich.text import Text
+
+from orchestration.commands import catalog, customers, doctor, run, sample, serve
+from orchestration.commands.console import err, print_json
+from segmentation.errors import StrataError
+
+app = typer.Typer(
+    name="strata",
+    help="Resolve customers, compute features, decide segments, allocate cost, sync membership.",
+    epilog="Exit codes: 0 done · 1 something is wrong · 2 wrong usage · 3 a gate is closed · "
+    "4 another process is at work · 5 not known",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command("sample")(sample.sample)
+app.command("run")(run.run)
+app.command("validate")(catalog.validate)
+app.command("check-source")(catalog.check_source)
+app.command("segments")(customers.segments)
+app.command("explain")(customers.explain)
+app.command("lookup")(customers.lookup)
+app.command("gates")(doctor.gates)
+app.command("doctor")(doctor.doctor)
+app.command("restore")(doctor.restore)
+app.command("dev")(serve.dev)
+app.command("docs")(serve.docs)
+
+
+def main() -> None:
+    """Run the command line; errors that people can repair are told without a trace."""
+    as_json = "--json" in sys.argv
+    try:
+        app()
+    except StrataError as error:
+        if as_json:
+            print_json(error.as_dict())
+        else:
+            err.print(Text("error:", style="red"), Text(error.message))
+        raise SystemExit(error.exit_code) from None
+    except ValidationError as error:
+        problems = [f"STRATA_{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
+        if as_json:
+            print_json({"error": "Settings", "what": "a setting can't be used", "problems": problems})
+        else:
+            err.print("error: a setting can't be used", *problems, sep="\n  ", markup=False)
+        raise SystemExit(1) from None

@@ -1,0 +1,110 @@
+"""`strata validate` and `strata check-source`: what a catalog or a file would do, before it does."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from orchestration.commands.console import Json, out, print_json
+from orchestration.settings import Settings, now
+from segmentation.errors import CatalogError
+from segmentation.segments.problems import CatalogProblem
+
+
+def find_problems(settings: Settings) -> list[CatalogProblem]:
+    """Return every problem in the catalog, over all of its files; of most files only the first."""
+    from segmentation.costs.pools import check_segments, load_pools
+    from segmentation.features.contract import load_contract
+    from segmentation.identity.catalog import load_identity_catalog
+    from segmentation.segments.catalog import validate_catalog
+    from segmentation.sources.mapping import load_mappings
+    from segmentation.sync import catalog as destinations
+
+    folder = settings.catalog
+    problems: list[CatalogProblem] = []
+
+    def check(load: Callable[[], object]) -> None:
+        try:
+            load()
+        except CatalogError as error:
+            problems.append(_problem(error))
+
+    check(lambda: load_mappings(folder / "sources"))
+    check(lambda: load_identity_catalog(folder))
+    check(lambda: load_contract(settings.dbt_project))
+    if not problems:
+        problems += validate_catalog(folder, load_contract(settings.dbt_project), now().date())
+    keys = {path.stem for path in (folder / "segments").glob("*.yml")}
+
+    def check_pools() -> None:
+        check_segments(load_pools(folder / "cost_pools.yml"), keys)
+
+    def check_destinations() -> None:
+        from assets.sync import read_destinations
+
+        destinations.check_segments(read_destinations(settings), sorted(keys))
+
+    check(check_pools)
+    check(check_destinations)
+    return problems
+
+
+def _problem(error: CatalogError) -> CatalogProblem:
+    file, _, line = error.where.rpartition(":")
+    known = line.isdigit()
+    return CatalogProblem(
+        file=file if known else error.where,
+        line=int(line) if known else 1,
+        what=error.what,
+        expected=error.expected,
+        repair=error.repair,
+    )
+
+
+def validate(as_json: Json = False) -> None:
+    """Check the whole catalog: mappings, identifiers, purposes, segments, pools, destinations.
+
+    Exit code 0: it can be used; warnings may remain. 1: it can't.
+    """
+    settings = Settings.load()
+    problems = find_problems(settings)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if as_json:
+        print_json({"catalog": settings.catalog, "errors": len(errors), "problems": problems})
+    else:
+        for problem in problems:
+            style = "red" if problem.severity == "error" else "yellow"
+            out.print(Text(problem.severity, style=style), Text(f"{problem.where}: {problem.what}"))
+            for name, text in (("expected", problem.expected), ("repair", problem.repair)):
+                if text:
+                    out.print(Text(f"    {name + ':':<9} {text}", style="dim"))
+        files = sum(1 for _ in settings.catalog.rglob("*.yml"))
+        verdict = f"{len(errors)} errors" if errors else "no errors"
+        out.print(
+            f"{files} files in {settings.catalog}: {verdict}, {len(problems) - len(errors)} warnings", markup=False
+        )
+    if errors:
+        raise typer.Exit(1)
+
+
+def check_source(
+    file: Annotated[Path, typer.Argument(help="A file as it would land.")],
+    feed: Annotated[str | None, typer.Option(help="Landing folder it is meant for; default: the one it is in.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what would happen to a file: rows loaded, duplicates, rows to quarantine and why. Nothing is written.
+
+    Exit code 0: it would load, at least in part. 1: it would be rejected.
+    """
+    from segmentation.sources.check import check_file
+    from segmentation.sources.mapping import load_mappings
+
+    settings = Settings.load()
+    mappings = load_mappings(settings.catalog / "sources")
+    report = check_file(file, mappings, feed=feed)
+    if as_json:
+        print_json(report)
+    if report.rejected:
+        raise typer.Exit(1)

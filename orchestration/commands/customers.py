@@ -1,0 +1,96 @@
+"""`strata segments`, `strata explain` and `strata lookup`: questions about segments and customers."""
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from orchestration.commands.console import Json, format_money, out, print_json, table
+from orchestration.commands.segment_summary import summarise_segments
+from orchestration.settings import Settings, now
+from segmentation.errors import NotFoundError
+
+Customer = Annotated[str, typer.Argument(help="Customer id, a former one, or any identifier such as an e-mail.")]
+
+
+def segments(as_json: Json = False) -> None:
+    """List the segments: owner, size, changes of the last run, cost."""
+    settings = Settings.load()
+    with settings.warehouse.read() as con:
+        found = summarise_segments(con)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            one.segment_key,
+            one.segment_version,
+            one.group_key or "",
+            one.owner,
+            one.members,
+            one.entered,
+            one.exited,
+            format_money(one.cost_micros),
+            format_money(one.cost_per_member_micros),
+        )
+        for one in found
+    ]
+    header = ["segment", "version", "group", "owner", "members", "entered", "left", "cost", "per member"]
+    out.print(table(header, rows))
+
+
+def lookup(
+    customer: Annotated[str, typer.Argument(help="Customer id, current or former.")],
+    destination: Annotated[str, typer.Option(help="Online store to ask, by its name in the catalog.")] = "online_store",
+    as_json: Json = False,
+) -> None:
+    """Ask the online store what runtime systems are told about a customer.
+
+    Exit code 0: known. 5: unknown, which is not "not a member".
+    """
+    from assets.sync import read_destinations
+    from segmentation.sync.catalog import SqlDestination
+    from segmentation.sync.lookup import lookup as ask
+
+    settings = Settings.load()
+    stores = {one.name: one for one in read_destinations(settings) if isinstance(one, SqlDestination)}
+    if destination not in stores:
+        raise NotFoundError(
+            f"there is no online store {destination!r}",
+            where=str(settings.catalog / "destinations.yml"),
+            expected=", ".join(stores),
+        )
+    answer = ask(stores[destination].url, customer, now(), destination=destination)
+    if as_json:
+        print_json(answer.as_dict())
+    else:
+        style = {"known": "green", "stale": "yellow"}.get(answer.status, "red")
+        out.print(Text(answer.status, style=style), Text(answer.customer_id or answer.asked_id, style="bold"))
+        if answer.segments is not None:
+            rows = [(key, version) for key, version in sorted(answer.segments.items())]
+            out.print(table(["segment", "version"], rows) if rows else "in no segment")
+        out.print(
+            f"as of {answer.as_of}, delivered {answer.delivered_at}, "
+            f"{answer.staleness_seconds} s old of at most {answer.max_staleness_seconds} s, position {answer.seq}",
+            style="dim",
+        )
+    if answer.segments is None:
+        raise typer.Exit(NotFoundError.exit_code)
+
+
+def explain(
+    customer: Customer,
+    segment: Annotated[str | None, typer.Argument(help="Segment key; default: every segment.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say why a customer is in a segment or not: rule, values, version, overrides, consent, identity."""
+    from segmentation.identity.explain import customer_identifiers, resolve_customer
+    from segmentation.segments.explain import explain as why
+
+    settings = Settings.load()
+    with settings.warehouse.read() as con:
+        customer_id = resolve_customer(con, customer)
+        identifiers = customer_identifiers(con, customer_id)
+        explanation = why(con, customer_id, segment)
+    if as_json:
+        print_json({"customer_id": customer_id, "identifiers": identifiers, "explanation": explanation})
