@@ -57,7 +57,7 @@ def _draw_subscriptions(world: World) -> None:
         )
         select
             holders.k,
-            'ABO-' || lpad(holders.k::varchar, 9, '0') as subscription_id,
+            'ABO-' || (1000000000 + holders.k) as subscription_id,
             holders.account_id,
             people.user_id,
             people.email,
@@ -97,7 +97,7 @@ def _draw_invoices(world: World) -> None:
         select
             k,
             k * 128 + cycle % 128 as ik,
-            'FAC-' || lpad(k::varchar, 9, '0') || '-' || cycle as invoice_id,
+            'FAC-' || (1000000000 + k) || '-' || cycle as invoice_id,
             subscription_id,
             account_id,
             user_id,

@@ -92,7 +92,7 @@ def _query(world: World, window: str) -> str:
     every = world.every(world.customers, 5)
     return f"""
     select
-        'CE-' || lpad((k * 2 + turn)::varchar, 11, '0') as id,
+        'CE-' || (10000000000 + k * 2 + turn) as id,
         user_id as subject_user,
         email as subject_email,
         case when turn = 0 and purpose = 'stats' and person % {every} = 1 % {every} then null else purpose end

@@ -58,7 +58,8 @@ def _draw_records(world: World) -> None:
         create or replace table crm_records as
         with records as (
             select
-                people.*,
+                people.* exclude (part, is_business, account_plan, second_email, phone, shop_id, is_api_user, from_day,
+                    to_day),
                 record,
                 case record when 0 then crm_id else second_crm_id end as record_id,
                 person * 2 + record as k,

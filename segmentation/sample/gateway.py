@@ -93,12 +93,12 @@ def _query(world: World, first: int, end: int, every: int) -> str:
     # Row keys: burst * 64 + position. Failing requests of the bad release: a quarter; slow: all of them.
     return f"""
     select
-        case when is_broken and b % 2 = 0 then null else 'r' || lpad(lower(hex(row_key)), 12, '0') end as rid,
+        case when is_broken and b // {every} % 2 = 0 then null else 'r' || (1000000000000 + row_key) end as rid,
         epoch_ms(occurred_at) as ts_ms,
         service as svc,
         case service when 'search' then '/v1/search' when 'catalog' then '/v1/items/' || article
             when 'checkout' then '/v1/orders' when 'auth' then '/v1/token' else '/v1/recommendations' end as route,
-        case when is_broken and b % 2 = 1 then null when throttled then 429
+        case when is_broken and b // {every} % 2 = 1 then null when throttled then 429
             when is_faulty and luck < 250000 then 503 when luck < 3000 then 500
             when luck < 18000 then pick([400, 401, 404], row_key, 'client error') else 200 end::integer as code,
         (duration * case when is_faulty then 5 when is_spike then 3 else 1 end)::bigint as dur_us,

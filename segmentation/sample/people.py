@@ -29,6 +29,10 @@ PARTS: dict[str, int] = {
 }
 
 
+#: First and last names a country has; keys of names and towns are country * _POOL + position.
+_POOL = 10
+
+
 def draw_people(world: World) -> None:
     """Draw tables `people`, `accounts` and `actors` (people and visitors, with their days of activity)."""
     _pool(world)
@@ -47,31 +51,25 @@ def fold(text: str) -> str:
 def _pool(world: World) -> None:
     world.run(
         """
-        create or replace table pool (
+        create or replace table countries (
             country_no bigint, country varchar, region varchar, jurisdiction varchar, calling_code varchar,
-            trunk varchar, firsts varchar[], first_folds varchar[], lasts varchar[], last_folds varchar[],
-            towns varchar[], postal_prefixes varchar[]
-        )
+            trunk varchar
+        );
+        create or replace table first_names (first_key bigint, first_name varchar, first_fold varchar);
+        create or replace table last_names (last_key bigint, last_name varchar, last_fold varchar);
+        create or replace table towns (town_key bigint, town varchar, postal_prefix varchar);
         """
     )
     for number, country in enumerate(COUNTRIES):
         world.con.execute(
-            "insert into pool values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                number,
-                country.code,
-                country.region,
-                country.jurisdiction,
-                country.calling_code,
-                country.trunk,
-                list(country.first_names),
-                [fold(name) for name in country.first_names],
-                list(country.last_names),
-                [fold(name) for name in country.last_names],
-                [town for town, _ in country.towns],
-                [prefix for _, prefix in country.towns],
-            ],
+            "insert into countries values (?, ?, ?, ?, ?, ?)",
+            [number, country.code, country.region, country.jurisdiction, country.calling_code, country.trunk],
         )
+        for table, names in (("first_names", country.first_names), ("last_names", country.last_names)):
+            rows = [(number * _POOL + position, name, fold(name)) for position, name in enumerate(names)]
+            world.con.executemany(f"insert into {table} values (?, ?, ?)", rows)
+        rows = [(number * _POOL + position, town, prefix) for position, (town, prefix) in enumerate(country.towns)]
+        world.con.executemany("insert into towns values (?, ?, ?)", rows)
 
 
 def _parts(world: World) -> None:
@@ -123,7 +121,7 @@ def _accounts(world: World) -> None:
         create or replace table accounts as
         select
             account,
-            'A-' || lpad((100000 + account)::varchar, 7, '0') as account_id,
+            'A-' || (1000000 + account) as account_id,
             pick({sql_list(COMPANY_WORDS)}, account, 'word') || ' '
                 || pick({sql_list(COMPANY_WORDS)}, account, 'second word') || ' ' || account::varchar || ' '
                 || {sql_list(COMPANY_FORMS)}[1 + country_no] as account_name,
@@ -169,9 +167,9 @@ def _people(world: World) -> None:
                     when parts.part = 'heavy_api' then 'developer'
                     else pick(['member', 'member', 'developer', 'billing', 'admin'], parts.person, 'role')
                 end as account_role,
-                below(parts.person, 'first name', 10) as first_no,
-                below(parts.person, 'last name', 10) as last_no,
-                below(parts.person, 'town', 4) as town_no,
+                parts.country_no * {_POOL} + below(parts.person, 'first name', {_POOL}) as first_key,
+                parts.country_no * {_POOL} + below(parts.person, 'last name', {_POOL}) as last_key,
+                parts.country_no * {_POOL} + below(parts.person, 'town', 4) as town_key,
                 -- Coprime factors: no two people share a number.
                 (parts.person * 48271 + {world.seed % 50_000_000}) % 50000000 as phone_no,
                 case
@@ -189,21 +187,21 @@ def _people(world: World) -> None:
         )
         select
             drawn.person,
-            'P' || lpad(drawn.person::varchar, 8, '0') as person_id,
+            'P' || (100000000 + drawn.person) as person_id,
             drawn.part,
             drawn.is_business,
             drawn.account,
             accounts.account_id,
             accounts.plan as account_plan,
             drawn.account_role,
-            pool.firsts[1 + first_no] as first_name,
-            pool.lasts[1 + last_no] as last_name,
-            first_folds[1 + first_no] || '.' || last_folds[1 + last_no] || drawn.person::varchar || '@'
+            first_name,
+            last_name,
+            first_fold || '.' || last_fold || drawn.person::varchar || '@'
                 || coalesce(
                     accounts.domain, pick({sql_list(CONSUMER_DOMAINS)}, drawn.person, 'domain')
                 ) as email,
             case when chance(drawn.person, 'second address', 100000) then
-                left(first_folds[1 + first_no], 1) || last_folds[1 + last_no] || '.' || drawn.person::varchar
+                left(first_fold, 1) || last_fold || '.' || drawn.person::varchar
                     || '@' || pick({sql_list(CONSUMER_DOMAINS)}, drawn.person, 'second domain')
             end as second_email,
             case when chance(drawn.person, 'has phone', 850000) then
@@ -217,23 +215,23 @@ def _people(world: World) -> None:
                     else '6' || (10000000 + phone_no)::varchar
                 end
             end as national_number,
-            pool.calling_code,
-            pool.trunk,
-            '+' || pool.calling_code || national_number as phone,
+            countries.calling_code,
+            countries.trunk,
+            '+' || countries.calling_code || national_number as phone,
             case when has_record or not has_login then 'K' || (500000 + drawn.person)::varchar end as crm_id,
             case when has_record and chance(drawn.person, 'second record', 30000)
-                then 'K9' || lpad(drawn.person::varchar, 8, '0')
+                then 'K' || (900000000 + drawn.person)
             end as second_crm_id,
             case when has_login then 'u_' || token(drawn.person, 'user') end as user_id,
             'S' || (7000000 + drawn.person)::varchar as shop_id,
             date '{world.start}' + created_day::integer
                 + to_seconds(below(drawn.person, 'created second', 72000)) as created_at,
             date '1945-01-01' + below(drawn.person, 'birth', 22000)::integer as birth_date,
-            pool.country,
-            pool.region,
-            pool.jurisdiction,
-            pool.towns[1 + town_no] as town,
-            pool.postal_prefixes[1 + town_no] || lpad(below(drawn.person, 'postal', 100)::varchar, 2, '0')
+            countries.country,
+            countries.region,
+            countries.jurisdiction,
+            town,
+            postal_prefix || lpad(below(drawn.person, 'postal', 100)::varchar, 2, '0')
                 as postal_code,
             chance(drawn.person, 'verified', 800000) as is_verified,
             drawn.part = 'heavy_api' or (account_role in ('developer', 'owner')) or (
@@ -243,7 +241,10 @@ def _people(world: World) -> None:
             least(greatest(created_day + 1, 0), {world.days} - 1) as from_day,
             case when drawn.part = 'churner' then {world.quiet_day} else {world.days} end as to_day
         from drawn
-        join pool using (country_no)
+        join countries using (country_no)
+        join first_names using (first_key)
+        join last_names using (last_key)
+        join towns using (town_key)
         left join accounts on accounts.account = drawn.account
         order by drawn.person
         """
@@ -258,7 +259,7 @@ def _actors(world: World) -> None:
         union all
         select
             {world.customers} + range,
-            'V' || lpad(range::varchar, 8, '0'),
+            'V' || (100000000 + range),
             'visitor',
             null,
             'lead' || range::varchar || '.' || token({world.customers} + range, 'lead') || '@'

@@ -27,7 +27,7 @@ create or replace macro below(k, stream, n) as (draw(k, stream) % (n)::ubigint):
 create or replace macro unit(k, stream) as draw(k, stream) / 4294967296.0::double;
 create or replace macro chance(k, stream, ppm) as draw(k, stream) % 1000000 < ppm;
 create or replace macro pick(items, k, stream) as (items)[1 + below(k, stream, len(items))];
-create or replace macro token(k, stream) as lower(lpad(hex(draw(k, stream)), 8, '0'));
+create or replace macro token(k, stream) as lower(hex(4294967296 + draw(k, stream)));
 """
 
 
@@ -35,8 +35,8 @@ def install_macros(con: Connection, seed: int) -> None:
     """Create the macros that draw for ``seed``.
 
     ``draw`` gives 0 to 2³² − 1, ``below`` 0 to n − 1, ``unit`` 0 to 1 (exclusive), ``chance`` true in
-    ``ppm`` of a million keys, ``pick`` an item of a list, ``token`` eight hexadecimal digits that differ
-    for different keys of one stream.
+    ``ppm`` of a million keys, ``pick`` an item of a list, ``token`` nine hexadecimal digits, the first a
+    1, that differ for different keys of one stream.
     """
     con.execute(_MACROS.format(seed=literal(f"{seed}:")))
 

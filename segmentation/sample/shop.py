@@ -46,36 +46,42 @@ def _draw_orders(world: World) -> int:
         """
         create or replace table orders as
         with numbered as (
-            select people.*, first + k as k
+            select person, first + k as k, part, country, user_id as login, shop_id as customer_number,
+                email as address, second_email, phone as phone_number, from_day, to_day
             from (select person, first, unnest(range(n)) as k from order_counts)
             join people using (person)
         ),
         drawn as (
             select
                 *,
-                case part when 'fraudster' then greatest(from_day, to_day - 28) else from_day end as first_day
+                case part when 'fraudster' then greatest(from_day, to_day - 28) else from_day end as first_day,
+                login is not null and chance(k, 'order while logged in', 650000) as is_logged_in,
+                chance(k, 'order address is a placeholder', 8000) as is_placeholder,
+                not is_placeholder and chance(k, 'order address is mistyped', 10000) as is_mistyped
             from numbered
         )
         select
             k,
             person,
             part,
-            'PED-' || lpad(k::varchar, 10, '0') as order_id,
+            'PED-' || (10000000000 + k) as order_id,
             first_day + below(k, 'order day', greatest(1, to_day - first_day)) as order_day,
             below(k, 'order second', 43200) + below(k, 'order second again', 36000) as second,
             pick(['web', 'web', 'app', 'app', 'store'], k, 'order channel') as channel,
             country,
             case country when 'GB' then 'GBP' when 'US' then 'USD' else 'EUR' end as currency,
-            user_id is not null and chance(k, 'order while logged in', 650000) as is_logged_in,
-            case when is_logged_in then user_id end as user_id,
-            case when is_logged_in or chance(k, 'order names the customer', 500000) then shop_id end as shop_id,
+            case when is_logged_in then login end as user_id,
+            case when is_logged_in or chance(k, 'order names the customer', 500000) then customer_number end
+                as shop_id,
+            is_placeholder,
+            is_mistyped,
             case
-                when chance(k, 'order address is a placeholder', 8000) then placeholder_email(k)
-                when chance(k, 'order address is mistyped', 10000) then mistyped(email)
+                when is_placeholder then placeholder_email(k)
+                when is_mistyped then mistyped(address)
                 when second_email is not null and chance(k, 'order to the second address', 400000) then second_email
-                else typed_email(email, k, 'order')
+                else typed_email(address, k, 'order')
             end as email,
-            case when chance(k, 'order names a phone', 300000) then phone end as phone,
+            case when chance(k, 'order names a phone', 300000) then phone_number end as phone,
             'card_' || case
                 when part = 'fraudster' then token(k, 'stolen card')
                 else token(person * 4 + below(k, 'card', 20) // 19, 'card')
@@ -210,10 +216,5 @@ def _plant(world: World) -> None:
         )
     duplicates = "select count(*) from order_deliveries join order_lines using (k) where version = 2"
     world.plant("exact_duplicate", "order_lines", world.number(duplicates))
-    for kind, stream, ppm in (
-        ("placeholder_email", "order address is a placeholder", 8000),
-        ("mistyped_email", "order address is mistyped", 10000),
-    ):
-        placeholder = "not chance(k, 'order address is a placeholder', 8000)" if kind == "mistyped_email" else "true"
-        rows = world.number(f"select count(*) from orders where chance(k, '{stream}', {ppm}) and {placeholder}")
-        world.plant(kind, "orders", rows)
+    for kind, condition in (("placeholder_email", "is_placeholder"), ("mistyped_email", "is_mistyped")):
+        world.plant(kind, "orders", world.number(f"select count(*) from orders where {condition}"))

@@ -20,40 +20,39 @@ from segmentation.sample.world import World
 from segmentation.warehouse import literal
 
 _PERSONS = f"""
-select distinct person_id, id_type, id_value, source, origin from (
-    select person_id, 'source_customer_id' as id_type, crm_id as id_value, 'crm' as source, 'record' as origin
+select person_id, id_type, id_value, source, origin from (
+    select person, 'source_customer_id' as id_type, crm_id as id_value, 'crm' as source, 'record' as origin
     from people where crm_id is not null
     union all
-    select person_id, 'source_customer_id', second_crm_id, 'crm', 'second_record'
+    select person, 'source_customer_id', second_crm_id, 'crm', 'second_record'
     from people where second_crm_id is not null
     union all
-    select person_id, 'source_customer_id', people.shop_id, 'shop', 'order'
-    from orders join people using (person) where orders.shop_id is not null
+    select person, 'source_customer_id', shop_id, 'shop', 'order'
+    from people where person in (select person from orders where shop_id is not null)
     union all
-    select person_id, 'user_id', user_id, null, 'login' from people where user_id is not null
+    select person, 'user_id', user_id, null, 'login' from people where user_id is not null
     union all
-    select person_id, 'email', email, null, 'record' from people
+    select person, 'email', email, null, 'record' from people
     union all
-    select person_id, 'email', second_email, null, 'second_address' from people where second_email is not null
+    select person, 'email', second_email, null, 'second_address' from people where second_email is not null
     union all
-    select person_id, 'email', mistyped(people.email), null, 'typo'
-    from orders join people using (person) where orders.email = mistyped(people.email)
+    select person, 'email', mistyped(email), null, 'typo'
+    from people where person in (select person from orders where is_mistyped)
     union all
-    select person_id, 'email', leads.email, null, 'lead'
-    from leads join actors using (person) where actors.part = 'visitor'
+    select person, 'email', email, null, 'lead' from leads where person >= {{customers}}
     union all
-    select person_id, 'phone', phone, null, 'record' from people where phone is not null
+    select person, 'phone', phone, null, 'record' from people where phone is not null
     union all
-    select person_id, 'device_id', 'd-' || token(device, 'device'), null,
+    select person, 'device_id', 'd-' || token(device, 'device'), null,
         case device % 8 when {HOUSEHOLD_DEVICE} then 'household' else 'own' end
-    from (select distinct person, device from sessions where device < {KIOSK_KEYS}) join actors using (person)
+    from (select distinct person, device from sessions where device < {KIOSK_KEYS})
     union all
-    select person_id, 'anonymous_id', 'a-' || token(cookie, 'cookie'), null,
+    select person, 'anonymous_id', 'a-' || token(cookie, 'cookie'), null,
         case device % 8 when {HOUSEHOLD_DEVICE} then 'household' else 'own' end
     from (select distinct person, device, cookie from sessions where device < {KIOSK_KEYS})
-    join actors using (person)
 )
-order by person_id, id_type, id_value, source, origin
+join actors using (person)
+order by person, id_type, id_value
 """
 
 _SHARED = f"""
@@ -95,7 +94,7 @@ def write_truth(world: World, truth: Path) -> None:
     """Write the truth tables into an existing folder."""
     _draw_incidents(world)
     for name, query in (
-        ("persons", _PERSONS),
+        ("persons", _PERSONS.replace("{customers}", str(world.customers))),
         ("shared_identifiers", _SHARED),
         ("segments", _SEGMENTS),
         ("accounts", _ACCOUNTS),

@@ -107,13 +107,13 @@ def _query(world: World, first: int, end: int, every: int) -> str:
     # Row keys: session * 64 + position. One session in 200 sends its last event twice.
     return f"""
     select
-        'e' || lpad(lower(hex(row_key)), 12, '0') as eid,
-        case when is_broken and s % 2 = 0 then null
+        'e' || (1000000000000 + row_key) as eid,
+        case when is_broken and s // {every} % 2 = 0 then null
             when k = 0 and is_login then 'login'
             when k = 0 and platform in ('ios', 'android') then 'app_open'
             when kind < 45 then 'page_view' when kind < 75 then 'product_view' when kind < 85 then 'search'
             when kind < 95 then 'add_to_cart' else 'checkout' end as typ,
-        case when is_broken and s % 2 = 1 then null else epoch_ms(occurred_at) end as ts_ms,
+        case when is_broken and s // {every} % 2 = 1 then null else epoch_ms(occurred_at) end as ts_ms,
         epoch_ms(occurred_at + to_days(delivered_day - day)) + 500 + below(row_key, 'network', 20000) as rcv_ms,
         's' || token(s, 'session') as sid,
         'a-' || token(cookie, 'cookie') as aid,
