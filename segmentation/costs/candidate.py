@@ -161,7 +161,7 @@ def build_candidate(con: Connection, run: Run, pools: CostPools, costing_group: 
         run: Charges whose period begins at or after its ``as_of``, and usage after it, are not seen.
         pools: What `pools.load_pools` read.
         costing_group: Exclusive group whose segments carry cost in the additive view; where left out, the
-            only group there is.
+            group that ``segments.groups`` marks as costing.
 
     Raises:
         CatalogError: A pool names a segment that does not exist, or the costing group is not clear.
@@ -172,7 +172,7 @@ def build_candidate(con: Connection, run: Run, pools: CostPools, costing_group: 
     known = con.execute("select segment_key from segments.catalog union select segment_key from segments.versions")
     segments = {str(row[0]) for row in known.fetchall()}
     check_segments(pools, segments)
-    group = costing_group or _only_group(con)
+    group = costing_group or _costing_group(con)
     with transaction(con):
         stage_charges(con, run, pools, segments)
         stage_drivers(con, run, pools, group)
@@ -198,16 +198,15 @@ def build_candidate(con: Connection, run: Run, pools: CostPools, costing_group: 
     return StageReport(candidate_id, _row_counts(con), _facts(con))
 
 
-def _only_group(con: Connection) -> str:
-    rows = con.execute(
-        "select distinct group_key from segments.catalog where group_key is not null order by group_key"
-    ).fetchall()
-    if len(rows) > 1:
+def _costing_group(con: Connection) -> str:
+    """Return the group that the segment catalog marks as the one that splits costs; none without groups."""
+    rows = con.execute("select group_key from segments.groups where is_costing order by group_key").fetchall()
+    if len(rows) != 1 and count(con, "segments.groups"):
         raise CatalogError(
-            f"there are {len(rows)} exclusive groups, and none is named as the one that carries cost",
-            where="catalog/segments/groups.yml",
-            expected="one group with costing: true",
-            repair="set costing: true on one group",
+            f"{len(rows)} exclusive groups are marked as the one that splits costs",
+            where="catalog/groups.yml",
+            expected="costing: true on exactly one group",
+            repair="correct the groups, then: strata validate",
         )
     return str(rows[0][0]) if rows else ""
 

@@ -39,6 +39,10 @@ create or replace temp table costs_work_rules (
 )
 """
 
+_TAG_VALUES = """
+create or replace temp table costs_work_tag_values (rule_id integer, tag_value varchar, segment_key varchar)
+"""
+
 
 def quantise_sql(cost: str) -> str:
     """Return an expression for the whole micros of a decimal cost, halves to even, exactly."""
@@ -90,6 +94,10 @@ def _write_rules(con: Connection, pools: CostPools) -> None:
         )  # fmt: skip
     con.execute(_RULES)
     con.executemany("insert into costs_work_rules values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    con.execute(_TAG_VALUES)
+    for position, pool in enumerate(pools.pools):
+        for value, segment in (pool.tag_values or {}).items():
+            con.execute("insert into costs_work_tag_values values (?, lower(trim(?)), ?)", [position, value, segment])
 
 
 def _charges_sql(pools: CostPools) -> str:
@@ -113,11 +121,11 @@ targeted as (
             when r.idles_unused and lower(c.commitment_discount_status) = 'unused' then {literal(IDLE)}
             when r.method <> 'direct' then null
             when r.target is not null then r.target
-            else coalesce(s.segment_key, {literal(UNATTRIBUTED)})
+            else coalesce(t.segment_key, s.segment_key, {literal(UNATTRIBUTED)})
         end as target,
         case
             when r.idles_unused and lower(c.commitment_discount_status) = 'unused' then 'unused_commitment'
-            when r.method <> 'direct' or s.segment_key is not null then null
+            when r.method <> 'direct' or coalesce(t.segment_key, s.segment_key) is not null then null
             when r.target is not null then r.reason
             when c.tag_value is null then 'no_tag'
             else 'unknown_tag'
@@ -125,6 +133,7 @@ targeted as (
     from tagged as c
     inner join costs_work_rules as r on c.rule_id = r.rule_id
     left join costs_work_segments as s on lower(c.tag_value) = s.segment_key
+    left join costs_work_tag_values as t on c.rule_id = t.rule_id and lower(c.tag_value) = t.tag_value
 )
 select
     source,

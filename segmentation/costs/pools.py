@@ -97,6 +97,7 @@ class Pool(_Strict):
         pool: Its key; it may return with another validity period.
         method: ``direct`` (to a segment or by a tag), ``proportional`` (by a driver), ``even`` (over the
             segments active on the charge's day) or ``fixed`` (by weights).
+        tag_values: What tag values mean that are not the key of a segment; letters' case does not count.
         unused_commitment: Where a charge for unused commitment goes: to idle, or shared out like the rest.
         valid_from: First day of charges it takes.
         valid_to: First day it takes no more.
@@ -110,6 +111,7 @@ class Pool(_Strict):
     method: Method
     segment: Target | None = None
     tag_key: TagKey | None = None
+    tag_values: dict[str, Target] | None = None
     driver: DriverKey | None = None
     weights: dict[Target, Share] | None = None
     idle: Idle | None = None
@@ -121,16 +123,18 @@ class Pool(_Strict):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         takes: dict[str, tuple[str, ...]] = {
-            "direct": ("segment", "tag_key"),
+            "direct": ("segment", "tag_key", "tag_values"),
             "proportional": ("driver", "idle"),
             "even": (),
             "fixed": ("weights",),
         }
-        for name in ("segment", "tag_key", "driver", "weights", "idle"):
+        for name in ("segment", "tag_key", "tag_values", "driver", "weights", "idle"):
             if getattr(self, name) is not None and name not in takes[self.method]:
                 raise ValueError(f"method {self.method} takes no {name}")
         if self.method == "direct" and (self.segment is None) == (self.tag_key is None):
             raise ValueError("method direct needs either segment or tag_key")
+        if self.tag_values is not None and self.tag_key is None:
+            raise ValueError("tag_values needs a tag_key")
         if self.method == "proportional" and self.driver is None:
             raise ValueError("method proportional needs a driver")
         if self.method == "fixed":
@@ -201,6 +205,8 @@ class CostPools(_Strict):
                 named.setdefault(pool.segment, ("pools", position, "segment"))
             for segment in pool.weights or {}:
                 named.setdefault(segment, ("pools", position, "weights", segment))
+            for value, segment in (pool.tag_values or {}).items():
+                named.setdefault(segment, ("pools", position, "tag_values", value))
         return {segment: place for segment, place in named.items() if segment not in SPECIAL_ROWS}
 
 

@@ -181,6 +181,19 @@ def test_tags_find_their_segment_or_say_why_not(company) -> None:
     }
 
 
+def test_a_tag_value_may_mean_a_segment_of_another_name(company) -> None:
+    company.segment("tier_vip")
+    rule = {"pool": "all", "match": {"source": "*"}, "method": "direct", "tag_key": "segment"}
+    company.charge("a", "1.00", tags='{"segment": "Vip"}')
+    company.charge("b", "2.00", tags='{"segment": "tier_vip"}')
+    company.charge("c", "4.00", tags='{"segment": "all"}')
+    company.build(company.pools(rule | {"tag_values": {"VIP": "tier_vip", "all": "__overhead__"}}))
+    assert company.allocated() == {"__overhead__": 4_000_000, "tier_vip": 3_000_000}
+    with pytest.raises(CatalogError, match="no segment is called 'gone'") as caught:
+        company.build(company.pools(rule | {"tag_values": {"x": "gone"}}))
+    assert caught.value.where.endswith("cost_pools.yml:12")
+
+
 def test_unused_commitment_is_idle_unless_the_pool_shares_it_out(company) -> None:
     company.segment("vip")
     company.charge("a", "1.00", service_name="edge", commitment_discount_status="Unused")

@@ -208,15 +208,16 @@ def test_even_without_any_member_is_unattributed(company) -> None:
     ]
 
 
-def test_two_groups_without_a_costing_one_are_an_error(company) -> None:
-
+def test_the_costing_group_is_the_one_that_the_catalog_marks(company) -> None:
     pools = company.pools(EDGE)
-    company.segment("a", group="g1")
     assert build_candidate(company.con, company.run, pools).rows["charges"] == 0
-    assert company.summary()["costing_group"] == "g1"
-    company.segment("b", group="g2")
-    with pytest.raises(CatalogError, match="2 exclusive groups"):
+    assert company.summary()["costing_group"] == ""
+    company.insert("segments.groups", group_key="rfm", is_costing=False)
+    with pytest.raises(CatalogError, match="0 exclusive groups"):
         build_candidate(company.con, company.run, pools)
+    company.insert("segments.groups", group_key="tier", is_costing=True)
+    build_candidate(company.con, company.run, pools)
+    assert company.summary()["costing_group"] == "tier"
 
 
 def test_an_ambiguous_identifier_shows_as_a_finding(tiers) -> None:

@@ -38,6 +38,7 @@ def test_the_shipped_file_is_valid() -> None:
     [
         ("method: direct", 5, "needs either segment or tag_key"),
         ("method: direct\n    segment: vip\n    tag_key: segment", 5, "needs either segment or tag_key"),
+        ("method: direct\n    segment: vip\n    tag_values: {a: b}", 5, "tag_values needs a tag_key"),
         ("method: proportional", 5, "needs a driver"),
         ("method: even\n    driver: requests", 5, "method even takes no driver"),
         ("method: fixed\n    weights: {a: 0.5, b: 0.4}", 5, "sum to 0.9, not to exactly 1"),
