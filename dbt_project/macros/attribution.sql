@@ -12,30 +12,75 @@
 {%- endmacro %}
 
 
+{# All that decides which customer a row belongs to: rows equal in these may be counted together before the look-up. #}
+{% macro attribution_key() -%}
+    source{% for name, _ in identifier_columns() %}, {{ name }}{% endfor %}
+{%- endmacro %}
+
+
 {# Select `columns` of a relation together with the customer each row belongs to: the one of its best identifier that
-   identity knows. Rows of nobody known are left out. The relation must carry `source` and all identifier columns. #}
-{% macro attribute_to_customer(relation, columns, lookup, where='true') -%}
+   identity knows. Rows of nobody known are left out unless `keep_unknown`. The relation must carry `source` and all
+   identifier columns. #}
+{% macro attribute_to_customer(relation, columns, lookup, keep_unknown=false) -%}
+{%- set customer_id -%}
+coalesce(
+{%- for name, _ in identifier_columns() %}by_{{ name }}.customer_id{{ ', ' if not loop.last }}{% endfor -%}
+)
+{%- endset -%}
 select
-    coalesce(
-        {%- for name, _ in identifier_columns() %}
-        by_{{ name }}.customer_id{{ ',' if not loop.last }}
-        {%- endfor %}
-    ) as customer_id,
+    {{ customer_id }} as customer_id,
     {%- for column in columns %}
     facts.{{ column }}{{ ',' if not loop.last }}
     {%- endfor %}
 from {{ relation }} as facts
 {%- for name, is_namespaced in identifier_columns() %}
 left join {{ lookup }} as by_{{ name }}
-    on by_{{ name }}.id_type = '{{ name }}'
-    and by_{{ name }}.id_namespace = {{ 'facts.source' if is_namespaced else "''" }}
-    and by_{{ name }}.raw_value = facts.{{ name }}
+    on
+        by_{{ name }}.id_type = '{{ name }}'
+        and by_{{ name }}.id_namespace = {{ 'facts.source' if is_namespaced else "''" }}
+        and by_{{ name }}.raw_value = facts.{{ name }}
 {%- endfor %}
-where
-    {{ where }}
-    and coalesce(
-        {%- for name, _ in identifier_columns() %}
-        by_{{ name }}.customer_id{{ ',' if not loop.last }}
+{%- if not keep_unknown %}
+where {{ customer_id }} is not null
+{%- endif %}
+{%- endmacro %}
+
+
+{# Common table expressions `attributed` and `owned`: rows of a relation per customer, those that are the customer's own
+   by an identifier and those of the customer's account. Someone who is both has a row once. #}
+{% macro attribute_to_members(relation, columns, lookup, memberships) -%}
+attributed as (
+    {{ attribute_to_customer(
+        relation, ['account_id'] + columns, lookup=lookup, keep_unknown=true
+    ) | indent(4) }}
+),
+
+members as (
+    select distinct
+        customer_id,
+        account_id
+    from {{ memberships }}
+),
+
+owned as (
+    select
+        customer_id,
+        {{ columns | join(',\n        ') }}
+    from attributed
+    where customer_id is not null
+    union all
+    select
+        members.customer_id,
+        {%- for column in columns %}
+        attributed.{{ column }}{{ ',' if not loop.last }}
         {%- endfor %}
-    ) is not null
+    from attributed
+    inner join members
+        on
+            attributed.account_id = members.account_id
+            and (
+                attributed.customer_id is null
+                or attributed.customer_id <> members.customer_id
+            )
+)
 {%- endmacro %}

@@ -1,14 +1,14 @@
-{# Distinct strings of a group as a sorted array. #}
+{# Strings of a group as a sorted array. #}
 {% macro sorted_string_array(expression) -%}
     {{ return(adapter.dispatch('sorted_string_array')(expression)) }}
 {%- endmacro %}
 
 {% macro default__sorted_string_array(expression) -%}
-    array_agg(distinct {{ expression }} order by {{ expression }})
+    list_sort(array_agg({{ expression }}))
 {%- endmacro %}
 
 {% macro spark__sorted_string_array(expression) -%}
-    sort_array(collect_set({{ expression }}))
+    sort_array(collect_list({{ expression }}))
 {%- endmacro %}
 
 

@@ -31,7 +31,8 @@ final as (
         / nullif(count(case when is_within_7d then 1 end), 0) as error_ratio_7d,
         cast(count(case when is_within_7d and is_throttled then 1 end) as double)
         / nullif(count(case when is_within_7d then 1 end), 0) as throttled_ratio_7d,
-        cast(round(coalesce(sum(compute_ms), 0)) as bigint) as compute_ms_30d
+        cast(round(coalesce(sum(compute_ms), 0)) as bigint) as compute_ms_30d,
+        max(occurred_at) as last_request_at
     from windowed
     group by customer_id
 )

@@ -1,25 +1,36 @@
-with events as (
-    select * from {{ ref('int_events__attributed') }}
-),
-
-last_seen as (
+with last_seen as (
     select
         customer_id,
-        max(occurred_at) as last_seen_at
-    from events
+        max(last_used_at) as last_seen_at
+    from {{ ref('int_devices__attributed') }}
     group by customer_id
 ),
 
-recent as (
-    select * from events
+visits as (
+    select
+        {{ attribution_key() }},
+        session_id,
+        cast(occurred_at as date) as active_date,
+        -- A session has one channel; should a source say two, the first by name stands.
+        min(channel) as channel
+    from {{ ref('stg_sources__events') }}
     where {{ is_within('occurred_at', 30) }}
+    group by {{ attribution_key() }}, session_id, cast(occurred_at as date)
+),
+
+attributed as (
+    {{ attribute_to_customer(
+        'visits',
+        ['source', 'session_id', 'active_date', 'channel'],
+        lookup=ref('stg_identity__identifier_lookup'),
+    ) | indent(4) }}
 ),
 
 active_days as (
     select
         customer_id,
-        count(distinct cast(occurred_at as date)) as days_active_30d
-    from recent
+        count(distinct active_date) as days_active_30d
+    from attributed
     group by customer_id
 ),
 
@@ -28,9 +39,8 @@ sessions as (
         customer_id,
         source,
         session_id,
-        -- A session has one channel; should a source say two, the first by name stands.
         min(channel) as channel
-    from recent
+    from attributed
     where session_id is not null
     group by customer_id, source, session_id
 ),

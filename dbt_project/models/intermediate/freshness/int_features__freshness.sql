@@ -1,57 +1,26 @@
 {# The last fact of each concern that reached the features; its name is `source` in the contract's meta. #}
-with latest as (
-    select
-        'orders' as concern,
-        max(ordered_at) as max_event_at
-    from {{ ref('int_orders__attributed') }}
-    union all
-    select
-        'engagement' as concern,
-        max(last_seen_at) as max_event_at
-    from {{ ref('int_engagement__summarised') }}
-    union all
-    select
-        'api_usage' as concern,
-        max(occurred_at) as max_event_at
-    from {{ ref('stg_sources__requests') }}
-    union all
-    select
-        'support' as concern,
-        max(updated_at) as max_event_at
-    from {{ ref('stg_sources__tickets') }}
-    union all
-    select
-        'subscriptions' as concern,
-        max(updated_at) as max_event_at
-    from {{ ref('stg_sources__subscriptions') }}
-    union all
-    select
-        'subscriptions' as concern,
-        max(updated_at) as max_event_at
-    from {{ ref('stg_sources__invoices') }}
-    union all
-    select
-        'leads' as concern,
-        max(submitted_at) as max_event_at
-    from {{ ref('stg_sources__form_submissions') }}
-    union all
-    select
-        'consent' as concern,
-        max(occurred_at) as max_event_at
-    from {{ ref('stg_sources__consent_events') }}
-    union all
-    select
-        'identity' as concern,
-        max(last_seen_at) as max_event_at
-    from {{ ref('stg_identity__identifiers') }}
-),
+{% set facts = [
+    ('orders', ref('int_orders__attributed'), 'ordered_at'),
+    ('risk', ref('int_orders__attributed'), 'ordered_at'),
+    ('engagement', ref('int_devices__attributed'), 'last_used_at'),
+    ('risk', ref('int_devices__attributed'), 'last_used_at'),
+    ('api_usage', ref('int_requests__summarised'), 'last_request_at'),
+    ('support', ref('int_tickets__summarised'), 'last_ticket_change_at'),
+    ('subscriptions', ref('int_subscriptions__current'), 'last_subscription_change_at'),
+    ('subscriptions', ref('int_invoices__summarised'), 'last_invoice_change_at'),
+    ('leads', ref('int_form_submissions__latest'), 'last_submitted_at'),
+    ('consent', ref('stg_sources__consent_events'), 'occurred_at'),
+    ('identity', ref('stg_identity__identifiers'), 'last_seen_at'),
+] %}
 
-risk as (
+with latest as (
+    {%- for concern, relation, moment in facts %}
     select
-        'risk' as concern,
-        max(max_event_at) as max_event_at
-    from latest
-    where concern in ('orders', 'engagement')
+        '{{ concern }}' as concern,
+        max({{ moment }}) as max_event_at
+    from {{ relation }}
+    {{- '\n    union all' if not loop.last }}
+    {%- endfor %}
 ),
 
 final as (
@@ -60,11 +29,6 @@ final as (
         max(max_event_at) as max_event_at
     from latest
     group by concern
-    union all
-    select
-        concern,
-        max_event_at
-    from risk
 )
 
 select * from final

@@ -5,7 +5,15 @@ with forms as (
 attributed as (
     {{ attribute_to_customer(
         'forms',
-        ['source', 'submission_id', 'line', 'submitted_at', 'company_size', 'job_level', 'is_demo_requested'],
+        [
+            'source',
+            'submission_id',
+            'line',
+            'submitted_at',
+            'company_size',
+            'job_level',
+            'is_demo_requested',
+        ],
         lookup=ref('stg_identity__identifier_lookup'),
     ) | indent(4) }}
 ),
@@ -34,7 +42,8 @@ final as (
         customer_id,
         max(case when company_size_rank = 1 then company_size end) as company_size,
         max(case when job_level_rank = 1 then job_level end) as job_level,
-        max(case when is_demo_requested then submitted_at end) as demo_requested_at
+        max(case when is_demo_requested then submitted_at end) as demo_requested_at,
+        max(submitted_at) as last_submitted_at
     from ranked
     group by customer_id
 )

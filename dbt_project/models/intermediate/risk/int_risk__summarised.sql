@@ -9,14 +9,8 @@ with orders as (
 ),
 
 devices as (
-    select
-        customer_id,
-        device_id,
-        min(occurred_at) as first_used_at,
-        max(occurred_at) as last_used_at
-    from {{ ref('int_events__attributed') }}
+    select * from {{ ref('int_devices__attributed') }}
     where device_id is not null
-    group by customer_id, device_id
 ),
 
 recent_devices as (

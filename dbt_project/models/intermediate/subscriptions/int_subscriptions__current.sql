@@ -12,34 +12,32 @@ with subscriptions as (
 
 {{ attribute_to_members(
     'subscriptions',
-    'subscription_id',
+    [
+        'source',
+        'subscription_id',
+        'plan',
+        'subscription_status',
+        'status_rank',
+        'mrr_micros',
+        'seats',
+        'started_at',
+        'renews_at',
+        'updated_at',
+    ],
     lookup=ref('stg_identity__identifier_lookup'),
     memberships=ref('stg_identity__customer_accounts'),
 ) }},
 
 ranked as (
     select
-        owners.customer_id,
-        subscriptions.plan,
-        subscriptions.subscription_status,
-        subscriptions.mrr_micros,
-        subscriptions.seats,
-        subscriptions.renews_at,
-        subscriptions.status_rank < 4 as is_live,
+        *,
         -- The current subscription: a live one before an ended one, then the one started last.
         row_number() over (
-            partition by owners.customer_id
-            order by
-                subscriptions.status_rank,
-                subscriptions.started_at desc nulls last,
-                subscriptions.source,
-                subscriptions.subscription_id
-        ) as currency_rank
-    from owners
-    inner join subscriptions
-        on
-            owners.source = subscriptions.source
-            and owners.subscription_id = subscriptions.subscription_id
+            partition by customer_id
+            order by status_rank, started_at desc nulls last, source, subscription_id
+        ) as subscription_rank,
+        max(updated_at) over (partition by customer_id) as last_subscription_change_at
+    from owned
 ),
 
 final as (
@@ -47,11 +45,12 @@ final as (
         customer_id,
         plan,
         subscription_status,
-        case when is_live then coalesce(mrr_micros, 0) else 0 end as mrr_micros,
-        case when is_live then coalesce(seats, 0) else 0 end as seats,
-        case when is_live then renews_at end as renews_at
+        case when status_rank < 4 then coalesce(mrr_micros, 0) else 0 end as mrr_micros,
+        case when status_rank < 4 then coalesce(seats, 0) else 0 end as seats,
+        case when status_rank < 4 then renews_at end as renews_at,
+        last_subscription_change_at
     from ranked
-    where currency_rank = 1
+    where subscription_rank = 1
 )
 
 select * from final

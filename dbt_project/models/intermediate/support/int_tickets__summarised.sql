@@ -5,7 +5,7 @@ with tickets as (
 attributed as (
     {{ attribute_to_customer(
         'tickets',
-        ['ticket_status', 'opened_at', 'closed_at', 'csat_score'],
+        ['ticket_status', 'opened_at', 'closed_at', 'csat_score', 'updated_at'],
         lookup=ref('stg_identity__identifier_lookup'),
     ) | indent(4) }}
 ),
@@ -23,7 +23,8 @@ final as (
             end
         ) as tickets_open,
         count(case when {{ is_within('opened_at', 90) }} then 1 end) as tickets_90d,
-        avg(cast(csat_score as double)) as csat_mean
+        avg(cast(csat_score as double)) as csat_mean,
+        max(updated_at) as last_ticket_change_at
     from attributed
     group by customer_id
 )
