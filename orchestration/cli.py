@@ -7,7 +7,6 @@ Exit codes: 0 done, 1 something is wrong, 2 wrong usage, 3 a gate is closed, 4 a
 import sys
 
 import typer
-from pydantic import ValidationError
 from rich.text import Text
 
 from orchestration.commands import catalog, customers, doctor, run, sample, serve
@@ -50,10 +49,3 @@ def main() -> None:
         else:
             err.print(Text("error:", style="red"), Text(error.message))
         raise SystemExit(error.exit_code) from None
-    except ValidationError as error:
-        problems = [f"STRATA_{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
-        if as_json:
-            print_json({"error": "Settings", "what": "a setting can't be used", "problems": problems})
-        else:
-            err.print("error: a setting can't be used", *problems, sep="\n  ", markup=False)
-        raise SystemExit(1) from None

@@ -49,6 +49,8 @@ class StrataTranslator(DagsterDbtTranslator):
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str] | None:
         """Owner of a model is its stage's owner."""
         group = dbt_resource_props.get("group")
+        # Dagster puts the group's whole definition where dbt has its name.
+        group = group.get("name") if isinstance(group, dict) else group
         return [_OWNERS[group]] if group in _OWNERS else None
 
 
@@ -62,7 +64,7 @@ def load_project(settings: Settings) -> DbtProject:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_stale(project.manifest_path, settings.dbt_project):
             with dbt_environment(settings):
-                project.preparer.prepare(project)
+                dbt_resource(project).cli(["--quiet", "parse"], target_path=project.target_path).wait()
     return project
 
 

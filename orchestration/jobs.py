@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestration.executors import build_executor
 from orchestration.settings import Settings
@@ -19,7 +20,7 @@ def stage_job(stage: str) -> str:
     return f"refresh_{stage}"
 
 
-def build_jobs(settings: Settings, assets: Mapping[str, Assets]) -> list[dg.UnresolvedAssetJobDefinition]:
+def build_jobs(settings: Settings, assets: Mapping[str, Assets]) -> list[UnresolvedAssetJobDefinition]:
     """Return the jobs.
 
     Args:

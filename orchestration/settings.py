@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from segmentation.errors import StrataError
@@ -64,9 +64,18 @@ class Settings(BaseSettings):
         """Read the environment; keyword arguments win over it.
 
         Raises:
-            pydantic.ValidationError: A setting has a value that it can't have.
+            StrataError: A setting has a value that it can't have.
         """
-        return cls(**overrides)  # type: ignore[arg-type]
+        try:
+            return cls(**overrides)  # type: ignore[arg-type]
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+            raise StrataError(
+                "a setting can't be used: " + "; ".join(problems),
+                where="environment variables STRATA_…",
+                expected="a value as docs/settings.md describes it",
+                repair="unset the variable, or give it such a value",
+            ) from error
 
     @property
     def landing_folder(self) -> Path:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from orchestration.resources import StrataResource
 from orchestration.settings import LANDING_MANIFEST, ROOT, Settings
@@ -27,7 +26,7 @@ def test_the_environment_sets_a_setting(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_a_misspelt_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRATA_EXECUTOR", "threads")
-    with pytest.raises(ValidationError, match="in_process"):
+    with pytest.raises(StrataError, match="in_process"):
         Settings.load()
 
 
