@@ -142,6 +142,7 @@ def _read_truth(con: Connection, suite: Suite, truth: Truth, result: Any) -> Tru
         unexpected_count=None if unexpected is None else int(unexpected),
         sample=() if passed else _sample(con, suite, truth),
         repair=truth.repair,
+        may_be_accepted=truth.may_be_accepted,
     )
 
 
@@ -190,6 +191,7 @@ def _refuse(suite: Suite, truth: Truth, reason: str) -> TruthResult:
         unexpected_count=None,
         sample=(),
         repair=truth.repair,
+        may_be_accepted=truth.may_be_accepted,
     )
 
 

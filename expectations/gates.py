@@ -18,6 +18,9 @@ from expectations.truths import Suite
 from orchestration.resources import WAREHOUSE_OP_TAGS, WAREHOUSE_POOL, StrataResource, run_from_context
 from orchestration.stages import STAGES, Stage
 
+#: Run tag that names truths which a person lets this run fail.
+ACCEPT_TAG = "strata/accept"
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -160,6 +163,8 @@ def _explain_repair(gate: Gate, failed: list[TruthResult]) -> str:
     lines = []
     for truth in failed:
         lines.append(f"* **{truth.name}** — {truth.repair}")
+        if truth.may_be_accepted and truth.severity == "critical":
+            lines.append(f"    * to accept it once: run with tag `{ACCEPT_TAG}` = `{truth.name}`")
         lines += [f"    * {', '.join(f'{name} {value}' for name, value in row.items())}" for row in truth.sample]
     lines.append(f"\nThen: `strata run --from {gate.stage.name}`")
     return "\n".join(lines)

@@ -4,7 +4,8 @@ Belongs here: the result of a truth and of a suite. Does not belong here: findin
 keeping them (`ledger.py`) or showing them in Dagster (`gates.py`). Nothing here holds personal data.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from expectations.truths import Severity
@@ -24,6 +25,7 @@ class TruthResult:
         unexpected_count: How many rows contradict it, where that was counted.
         sample: Some of what contradicts it; never personal data.
         repair: What to do where it does not hold.
+        may_be_accepted: Whether a person may let one run pass where it does not hold.
     """
 
     name: str
@@ -35,6 +37,7 @@ class TruthResult:
     unexpected_count: int | None
     sample: tuple[dict[str, str], ...]
     repair: str
+    may_be_accepted: bool
 
     @property
     def sentence(self) -> str:
@@ -68,6 +71,18 @@ class SuiteResult:
     def warnings(self) -> tuple[TruthResult, ...]:
         """Other truths that do not hold: they are shown and close nothing."""
         return tuple(truth for truth in self.truths if not truth.passed and truth.severity == "warning")
+
+    def accept(self, names: Collection[str]) -> "SuiteResult":
+        """Return the result in which failures that a person accepted by name are warnings that say so."""
+        return replace(
+            self,
+            truths=tuple(
+                replace(truth, severity="warning", observed=f"{truth.observed} (accepted for this run)")
+                if truth in self.failures and truth.may_be_accepted and truth.name in names
+                else truth
+                for truth in self.truths
+            ),
+        )
 
     @property
     def passed(self) -> bool:

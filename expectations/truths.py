@@ -28,6 +28,8 @@ class Truth:
         expected: What is right, in words, for messages.
         repair: What to do where it does not hold.
         severity: ``critical`` closes the gate; ``warning`` is shown and recorded, and closes nothing.
+        may_be_accepted: Whether a person may let one run pass where it does not hold. A truth about how
+            much is usual may be accepted; one about what is right never.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Truth:
     expected: str
     repair: str
     severity: Severity = "critical"
+    may_be_accepted: bool = False
 
     def __post_init__(self) -> None:
         if self.expectation == SQL_TYPE and "{batch}" not in str(self.kwargs.get("unexpected_rows_query")):
@@ -73,11 +76,18 @@ class Suite:
 
 
 def holds_nowhere(
-    name: str, table: str, query: str, *, expected: str, repair: str, severity: Severity = "critical"
+    name: str,
+    table: str,
+    query: str,
+    *,
+    expected: str,
+    repair: str,
+    severity: Severity = "critical",
+    may_be_accepted: bool = False,
 ) -> Truth:
     """State that ``query``, which selects contradictions from ``{batch}``, finds no row."""
     kwargs = {"unexpected_rows_query": " ".join(query.split())}
-    return Truth(name, table, SQL_TYPE, kwargs, expected, repair, severity)
+    return Truth(name, table, SQL_TYPE, kwargs, expected, repair, severity, may_be_accepted)
 
 
 def is_unique(name: str, table: str, *columns: str, repair: str) -> Truth:
