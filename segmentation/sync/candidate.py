@@ -5,7 +5,7 @@ Does not belong here: publishing (``publish.py``). Three tables result, for the 
 ``sync.candidate`` (one row of figures per view), ``sync.candidate_values`` and ``sync.candidate_changes``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from segmentation.contracts import ensure_schema, stamp_candidate
 from segmentation.run import Run, StageReport
@@ -139,28 +139,23 @@ select
 from held, proposed, changes
 """
 
-# Counted from the finished values and the raw consents, not from the joins that made the values.
+# Counted from what will be delivered and the raw consents, not from the joins that selected it.
 _VIOLATIONS = """(
     select count(*)
     from (
-        select values.customer_id, needed.purpose
-        from sync.candidate_values as values
-        cross join (select unnest([{purposes}]) as purpose) as needed
-        where values.view_id = {view} and values.kind = 'customer'
-        union
-        select values.customer_id, needed.purpose
-        from (
-            select customer_id, unnest(json_keys(value, '$.segments')) as segment_key from sync.candidate_values
-            where view_id = {view} and kind = 'customer'
-        ) as values
-        join (select segment_key, unnest(purposes) as purpose from segments.catalog) as needed
-            on needed.segment_key = values.segment_key
+        select delivered.customer_id, needed.purpose
+        from sync.candidate_values as delivered
+        cross join (select unnest([{purposes}]::varchar[]) as purpose) as needed
+        where delivered.view_id = {view} and delivered.kind = 'customer'
+        union all
+        select delivered.customer_id, needed.purpose
+        from sync_memberships as delivered
+        join sync_needed as needed on needed.segment_key = delivered.segment_key
     ) as asked
-    left join (
-        select customer_id, purpose, bool_and(is_allowed) as is_allowed
-        from identity.customer_consents group by all
-    ) as consents on consents.customer_id = asked.customer_id and consents.purpose = asked.purpose
-    where not coalesce(consents.is_allowed, false)
+    where not exists (
+        select 1 from identity.customer_consents as consents
+        where consents.customer_id = asked.customer_id and consents.purpose = asked.purpose and consents.is_allowed
+    )
 )"""
 
 
@@ -170,6 +165,7 @@ def build_candidate(
     *,
     destinations: Sequence[DestinationBase],
     state_url: str,
+    unconditional_purposes: Collection[str] = (),
     crash_point: CrashPoint = no_crash,
 ) -> StageReport:
     """Write what every enabled destination should hold, and what would change, for the gate to judge.
@@ -179,6 +175,7 @@ def build_candidate(
         run: The run.
         destinations: The catalog; disabled destinations are left out.
         state_url: SQLAlchemy url of the state database.
+        unconditional_purposes: Purposes whose lawful basis is not consent; every other purpose needs it.
         crash_point: For tests.
 
     Raises:
@@ -193,10 +190,11 @@ def build_candidate(
     try:
         with transaction(con):
             con.execute(_TABLES)
-            find_population(con)
             readers = resolve_views(con, enabled)
+            find_population(con, readers.values(), unconditional_purposes)
             for view in sorted(set(readers.values()), key=lambda view: view.view_id):
-                _propose(con, state, view, [name for name, read in readers.items() if read == view])
+                conditional = tuple(name for name in view.purposes if name not in unconditional_purposes)
+                _propose(con, state, view, conditional, [name for name, read in readers.items() if read == view])
             candidate_id = stamp_candidate(con, "sync", run)
     finally:
         state.close()
@@ -221,12 +219,12 @@ def build_candidate(
     )
 
 
-def _propose(con: Connection, state: State, view: View, readers: list[str]) -> None:
+def _propose(con: Connection, state: State, view: View, conditional: tuple[str, ...], readers: list[str]) -> None:
     """Fill the candidate tables for one view, read by the destinations ``readers``."""
     refresh_desired(con, state, view.view_id)
     head = state.head(view.view_id)
     view_name = literal(view.view_id)
-    compute_values(con, view)
+    compute_values(con, view, conditional)
     con.execute(_DIFFERENCES.format(view=view_name))
     content = con.execute(_CONTENT).fetchall()[0]
     changes: int = content[0]
@@ -235,20 +233,20 @@ def _propose(con: Connection, state: State, view: View, readers: list[str]) -> N
     # A snapshot is one entry: the log does not hold its rows, so they need no numbers of their own.
     step = "1" if is_snapshot else "row_number() over (order by priority, customer_id)"
     con.execute(_CHANGES.format(view=view_name, seq=f"{head.seq} + {step}"))
-    purposes = ", ".join(literal(purpose) for purpose in view.purposes)
+    asked = ", ".join(literal(purpose) for purpose in conditional)
     con.execute(
         _SUMMARY.format(
             view=view_name,
             segments_key=literal(SEGMENTS_KEY),
             destinations=literal(", ".join(readers)),
             listed_in_catalog=listed_in(view, "catalog"),
-            violations=_VIOLATIONS.format(purposes=purposes, view=view_name),
+            violations=_VIOLATIONS.format(purposes=asked, view=view_name),
             base_seq=head.seq,
             base_ref=literal(head.ref),
             head_seq=head.seq + (1 if is_snapshot else changes),
             commit_ref=literal(next_ref(head.ref, view.view_id, f"{content} {is_snapshot}") if changes else head.ref),
             is_snapshot=is_snapshot,
-            purposes=purposes,
+            purposes=", ".join(literal(purpose) for purpose in view.purposes),
             limits=literal(view.limits),
             has_customers=view.has_customers,
         )

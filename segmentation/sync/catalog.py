@@ -13,9 +13,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from segmentation.errors import CatalogError
-from segmentation.identity.purposes import load_purposes
-
-DESTINATIONS_FILE = "destinations.yml"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
@@ -71,18 +68,19 @@ Destination = Annotated[SqlDestination | FlagdDestination, Field(discriminator="
 _DESTINATION: TypeAdapter[SqlDestination | FlagdDestination] = TypeAdapter(Destination)
 
 
-def load_destinations(folder: Path, placeholders: Mapping[str, str]) -> list[SqlDestination | FlagdDestination]:
+def load_destinations(
+    path: Path, placeholders: Mapping[str, str], *, known_purposes: Sequence[str] | None = None
+) -> list[SqlDestination | FlagdDestination]:
     """Read the catalog of destinations, those that are disabled included, in the order of the file.
 
     Args:
-        folder: The catalog's folder, with ``destinations.yml`` and ``purposes.yml``.
+        path: The catalog file.
         placeholders: Text for ``{name}`` in urls and paths, for example ``{"data": "/srv/strata"}``.
+        known_purposes: All consent purposes there are; ``None`` leaves them unchecked.
 
     Raises:
         CatalogError: The file can't be read, or says something that can't be meant; with file and line.
     """
-    path = folder / DESTINATIONS_FILE
-    known_purposes = sorted(load_purposes(folder).by_name)
     tree, lines = _read(path)
     found: list[SqlDestination | FlagdDestination] = []
     for name, body in tree.items():
@@ -98,7 +96,8 @@ def load_destinations(folder: Path, placeholders: Mapping[str, str]) -> list[Sql
             destination = _DESTINATION.validate_python({**body, "name": name, "where": where})
         except ValidationError as error:
             raise _explained(error, path, name, lines) from None
-        _check_purposes(destination, known_purposes, path, lines)
+        if known_purposes is not None:
+            _check_purposes(destination, known_purposes, path, lines)
         found.append(_filled(destination, placeholders))
     return found
 

@@ -8,6 +8,8 @@ A value is the customer's whole state, so that applying it twice or skipping an 
 each exclusive group. A merged id holds ``{"merged_into":"c_…"}``; ``#segments`` holds the view's segments.
 """
 
+from collections.abc import Collection, Iterable
+
 from segmentation.sync.stores.contract import SEGMENTS_KEY
 from segmentation.sync.views import View
 from segmentation.warehouse import Connection, literal, table_exists
@@ -20,34 +22,42 @@ from identity.customers as customers
 where customers.status = 'active' and ({seen})
 """
 
+# What a view or a segment may need consent for.
+_NEEDED = """
+create or replace temp table sync_needed as
+select distinct segment_key, purpose
+from (select segment_key, unnest(purposes) as purpose from segments.catalog)
+where purpose not in (select unnest($unconditional::varchar[]))
+"""
+
 # No row means no; two rows that contradict each other mean no.
 _CONSENTS = """
 create or replace temp table sync_consents as
 select customer_id, purpose
 from identity.customer_consents
+where purpose in (select unnest($purposes::varchar[])) or purpose in (select purpose from sync_needed)
 group by customer_id, purpose
 having bool_and(is_allowed)
 """
 
-# All purposes of the view must be allowed.
 _PERMITTED = """
 create or replace temp table sync_permitted as
 select population.customer_id
 from sync_population as population
-join sync_consents as consents on consents.customer_id = population.customer_id
-where consents.purpose in ({purposes}) and {has_customers}
-group by population.customer_id
-having count(*) = {purpose_count}
+where {condition}
 """
+
+# All purposes of the view that need consent must be allowed.
+_CONSENTING = """population.customer_id in (
+    select customer_id from sync_consents where purpose in ({purposes}) group by customer_id having count(*) = {count}
+)"""
 
 # What a segment itself asks consent for is asked again here: the last moment before it leaves.
 _REFUSED = """
 create or replace temp table sync_refused as
 select distinct membership.customer_id, membership.segment_key
 from segments.membership as membership
-join (
-    select segment_key, unnest(purposes) as purpose from segments.catalog
-) as needed on needed.segment_key = membership.segment_key
+join sync_needed as needed on needed.segment_key = membership.segment_key
 left join sync_consents as consents
     on consents.customer_id = membership.customer_id and consents.purpose = needed.purpose
 where consents.customer_id is null
@@ -103,13 +113,19 @@ where coalesce(catalog.is_evaluated, true) and {listed_in_catalog}
 """
 
 
-def find_population(con: Connection) -> None:
-    """Write the temporary tables that all views share: who is known, and what they allow."""
+def find_population(con: Connection, views: Iterable[View], unconditional_purposes: Collection[str]) -> None:
+    """Write the temporary tables that all views share: who is known, and what they allow.
+
+    ``unconditional_purposes`` are those whose lawful basis is not consent.
+    """
+    unconditional = sorted(unconditional_purposes)
+    asked = sorted({purpose for view in views for purpose in view.purposes} - set(unconditional))
     seen = ["customers.customer_id in (select customer_id from segments.membership)"]
     if table_exists(con, "features", "customer_features"):
         seen.append("customers.customer_id in (select customer_id from features.customer_features)")
     con.execute(_POPULATION.format(seen=" or ".join(seen)))
-    con.execute(_CONSENTS)
+    con.execute(_NEEDED, {"unconditional": unconditional})
+    con.execute(_CONSENTS, {"purposes": asked})
     con.execute(_REFUSED)
 
 
@@ -123,13 +139,16 @@ def listed_in(view: View, table: str) -> str:
     return " and ".join(conditions)
 
 
-def compute_values(con: Connection, view: View) -> None:
-    """Append the view's values to ``sync.candidate_values``, and write ``sync_memberships`` beside them."""
-    con.execute(
-        _PERMITTED.format(
-            purposes=_literals(view.purposes), purpose_count=len(view.purposes), has_customers=view.has_customers
-        )
-    )
+def compute_values(con: Connection, view: View, conditional_purposes: tuple[str, ...]) -> None:
+    """Append the view's values to ``sync.candidate_values``, and write ``sync_memberships`` beside them.
+
+    ``conditional_purposes`` are those of the view that need consent.
+    """
+    condition = str(view.has_customers).lower()
+    if conditional_purposes:
+        consenting = _CONSENTING.format(purposes=_literals(conditional_purposes), count=len(conditional_purposes))
+        condition = f"{condition} and {consenting}"
+    con.execute(_PERMITTED.format(condition=condition))
     con.execute(_MEMBERSHIPS.format(listed=listed_in(view, "membership")))
     con.execute(
         _VALUES.format(
