@@ -16,7 +16,7 @@ from segmentation.identity.guards import judge_identifiers
 from segmentation.identity.lookup import write_lookup
 from segmentation.identity.observations import observe
 from segmentation.identity.profiles import write_profiles
-from segmentation.identity.tables import create_candidate_tables, drop_candidate
+from segmentation.identity.tables import create_candidate_tables
 from segmentation.run import Run, StageReport
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, transaction
@@ -53,7 +53,6 @@ def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog) -> Stag
     ensure_schema(con, "identity")
     rules = catalog.rules
     with transaction(con):
-        drop_candidate(con, "candidate")
         create_candidate_tables(con)
         counted = observe(con, run, rules)
         judge_identifiers(con, rules)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from segmentation.identity.catalog import EntityEvidence, IdentifierRules
+from segmentation.identity.tables import relations
 from segmentation.identity.values import register_values
 from segmentation.run import Run
 from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
-from segmentation.warehouse import Connection, literal, table_exists
+from segmentation.warehouse import Connection, literal
 
 #: Form of a country that phone numbers can be read in.
 _COUNTRY = "^[A-Za-z]{2}$"
@@ -105,8 +106,9 @@ def _read_entities(con: Connection, run: Run, rules: IdentifierRules, codes: Evi
         f"create or replace temp table observations (source varchar, evidence_code integer, {columns}, "
         "phone_region varchar, first_seen_at timestamp, last_seen_at timestamp, n_obs bigint, n_oversized bigint)"
     )
+    present = relations(con, "sources")
     for name, evidence in rules.entities.items():
-        if table_exists(con, "sources", name):
+        if name in present:
             con.execute(_entity_query(con, name, evidence, rules, codes), [run.as_of])
 
 

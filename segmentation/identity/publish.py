@@ -7,7 +7,7 @@ Belongs here: the steps of publishing, in order. Does not belong here: building 
 from collections.abc import Callable
 
 from segmentation.contracts import ensure_schema, mark_published
-from segmentation.identity.tables import REPLACED
+from segmentation.identity.tables import REPLACED, relations
 from segmentation.run import Run, StageReport
 from segmentation.warehouse import Connection, count, swap_table, transaction
 
@@ -42,12 +42,9 @@ def open_history(con: Connection, run: Run) -> None:
 
 def swap_tables(con: Connection, _run: Run) -> None:
     """Give the candidate tables the published names; tables that are in place already stay."""
+    kinds = relations(con, "identity")
     for table in REPLACED:
-        kind = con.execute(
-            "select table_type from information_schema.tables where table_schema = 'identity' and table_name = ?",
-            [f"candidate_{table}"],
-        ).fetchall()[0][0]
-        if kind != "VIEW":
+        if kinds[f"candidate_{table}"] == "TABLE":
             swap_table(con, "identity", f"candidate_{table}", table)
 
 

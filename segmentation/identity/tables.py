@@ -35,17 +35,24 @@ def definitions() -> dict[str, str]:
     return dict(found)
 
 
-def create_candidate_tables(con: Connection) -> None:
-    """Make every candidate table anew, empty; what a former run proposed is gone."""
-    for table in (*REPLACED, *APPENDED):
-        drop_candidate(con, f"candidate_{table}")
-        con.execute(f"create table identity.candidate_{table} ({definitions()[table]}\n)")
-
-
-def drop_candidate(con: Connection, name: str) -> None:
-    """Drop a candidate, be it a table or the view that publishing left in its place."""
-    kinds = con.execute(
-        "select table_type from information_schema.tables where table_schema = 'identity' and table_name = ?", [name]
+def relations(con: Connection, schema: str) -> dict[str, str]:
+    """Return the tables and views of a schema: their kind, ``TABLE`` or ``VIEW``, by name."""
+    rows = con.execute(
+        "select table_name, 'TABLE' from duckdb_tables() where schema_name = $schema and not temporary union all "
+        "select view_name, 'VIEW' from duckdb_views() where schema_name = $schema and not temporary",
+        {"schema": schema},
     ).fetchall()
-    for (kind,) in kinds:
-        con.execute(f"drop {'view' if kind == 'VIEW' else 'table'} identity.{name}")
+    return dict(rows)
+
+
+def create_candidate_tables(con: Connection) -> None:
+    """Make every candidate table anew, empty; what a former run proposed is gone.
+
+    A candidate may be a table, or the view that publishing left in its place.
+    """
+    kinds = relations(con, "identity")
+    for name in ("candidate", *(f"candidate_{table}" for table in (*REPLACED, *APPENDED))):
+        if name in kinds:
+            con.execute(f"drop {kinds[name]} identity.{name}")
+    for table in (*REPLACED, *APPENDED):
+        con.execute(f"create table identity.candidate_{table} ({definitions()[table]}\n)")

@@ -1,11 +1,12 @@
 """A small world of source rows, and the stage run over it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from segmentation.contracts import ensure_schema
@@ -84,6 +85,14 @@ class World:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """All rows of a query."""
         return self.con.execute(query).fetchall()
+
+
+@pytest.fixture
+def con() -> Iterator[Connection]:
+    """A warehouse in memory: most tests ask what is true, few what survives."""
+    with duckdb.connect() as connection:
+        connection.execute("set preserve_insertion_order = false")
+        yield connection
 
 
 @pytest.fixture(scope="session")
