@@ -1,4 +1,4 @@
-"""A company of six customers, built by dbt once per session, and the facts the tests look up in it."""
+"""A small company, built by dbt once per session, and how tests look things up in it."""
 
 import os
 import subprocess
@@ -12,6 +12,10 @@ import duckdb
 import pytest
 
 from segmentation.contracts import ensure_schema
+from segmentation.features.candidate import build_candidate
+from segmentation.features.contract import load_contract
+from segmentation.features.publish import publish
+from segmentation.run import Run
 from segmentation.sources.entities import ENTITIES, PROVENANCE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +31,7 @@ class DbtProject:
 
     warehouse: Path
     target: Path
+    directory: Path = PROJECT
 
     def dbt(self, *arguments: str, as_of: datetime | None = AS_OF) -> subprocess.CompletedProcess[str]:
         """Call dbt as a run does; the result holds its output."""
@@ -141,11 +146,215 @@ def add_customer(
     insert(con, "identity.profiles", customer_id=customer_id, **{"is_known": True, **profile})
 
 
+def moment(text: str) -> datetime:
+    """Return a moment of 2026 written as ``MM-DD`` or ``MM-DD HH:MM:SS``."""
+    return datetime.fromisoformat(f"2026-{text}")
+
+
+def _add_customers(con: duckdb.DuckDBPyConnection) -> None:
+    add_customer(
+        con,
+        "c_ada",
+        {"source_customer_id": "7", "user_id": "ada", "email": "Ada@x.example", "device_id": "d-1"},
+        country="PL",
+        residency_region="eu",
+        best_source_customer_id="7",
+    )
+    add_customer(con, "c_bob", {"email": "bob@x.example"}, country="US", best_source_customer_id="8")
+    add_customer(con, "c_eve", {"anonymous_id": "a-1"}, is_known=False)
+    add_customer(con, "c_old", {"email": "old@x.example"}, status="merged")
+    membership = {"account_id": "acme", "role": "member", "valid_from": moment("02-01")}
+    insert(con, "identity.customer_accounts", customer_id="c_ada", **membership)
+    insert(con, "identity.customer_accounts", customer_id="c_bob", **membership | {"valid_to": moment("03-01")})
+    for purpose, is_allowed in (("marketing.email", True), ("analytics", True), ("marketing.ads", False)):
+        insert(con, "identity.customer_consents", customer_id="c_ada", purpose=purpose, is_allowed=is_allowed)
+
+
+def _land_orders(con: duckdb.DuckDBPyConnection) -> None:
+    ada = {"source_customer_id": "7"}
+    land(con, "orders", order_id="o1", order_status="paid", ordered_at=moment("10-20"), card_fingerprint="k", **ada)
+    for line, quantity in enumerate((3, -1)):
+        land(
+            con,
+            "order_lines",
+            order_id="o1",
+            order_line_id=str(line),
+            ordered_at=moment("10-20"),
+            quantity=quantity,
+            unit_price_micros=10 * MICROS,
+        )
+    # The file of the next day says that o2 was cancelled.
+    for file_id, status in ((1, "paid"), (2, "cancelled")):
+        land(
+            con,
+            "orders",
+            file_id=file_id,
+            order_id="o2",
+            order_status=status,
+            ordered_at=moment("10-21"),
+            amount_micros=30 * MICROS,
+            **ada,
+        )
+    land(con, "orders", order_id="o3", order_status="paid", ordered_at=moment("01-15"), amount_micros=7, **ada)
+    land(con, "orders", order_id="later", order_status="paid", ordered_at=moment("11-02"), amount_micros=7, **ada)
+    # Another source's customer 7 is somebody else: only the address says who this is.
+    land(
+        con,
+        "orders",
+        source="web",
+        order_id="o1",
+        order_status="paid",
+        ordered_at=moment("10-31 12:00:00"),
+        amount_micros=5 * MICROS,
+        source_customer_id="7",
+        email="bob@x.example",
+        chargeback_at=moment("10-31"),
+    )
+    land(con, "orders", order_id="stranger", order_status="paid", ordered_at=moment("10-31"), amount_micros=1)
+
+
+def _land_activity(con: duckdb.DuckDBPyConnection) -> None:
+    for event_id, at, session, device in (
+        ("e1", "10-30 23:59:00", "s1", "d-1"),
+        ("e2", "10-31 00:01:00", "s1", "d-1"),
+        ("e3", "03-01 00:00:00", "s0", "d-1"),
+        ("e4", "11-01 00:00:01", "s9", "d-1"),
+    ):
+        land(
+            con,
+            "events",
+            event_id=event_id,
+            event_type="page_view",
+            occurred_at=moment(at),
+            session_id=session,
+            channel="search",
+            device_id=device,
+        )
+    land(
+        con,
+        "events",
+        event_id="e5",
+        event_type="page_view",
+        occurred_at=moment("10-28"),
+        session_id="s5",
+        user_id="ada",
+        device_id="d-new",
+    )
+    land(con, "events", event_id="e6", event_type="page_view", occurred_at=moment("10-01"), anonymous_id="a-1")
+    for number, (status, latency) in enumerate(((200, 10.0), (500, 30.0))):
+        land(
+            con,
+            "requests",
+            request_id=f"r{number}",
+            occurred_at=moment("10-31 12:00:00"),
+            service="search",
+            status_code=status,
+            latency_ms=latency,
+            is_throttled=False,
+            compute_ms=1.5,
+            user_id="ada",
+        )
+    land(
+        con,
+        "tickets",
+        ticket_id="t1",
+        ticket_status="open",
+        opened_at=moment("10-01"),
+        updated_at=moment("10-02"),
+        csat_score=4,
+        email="Ada@x.example",
+    )
+    land(
+        con,
+        "form_submissions",
+        submission_id="f1",
+        form_name="demo",
+        submitted_at=moment("09-01"),
+        job_level="vp",
+        is_demo_requested=True,
+        email="Ada@x.example",
+    )
+
+
+def _land_billing(con: duckdb.DuckDBPyConnection) -> None:
+    land(con, "accounts", account_id="acme", account_name="Acme", company_size=50, updated_at=moment("02-01"))
+    land(
+        con,
+        "subscriptions",
+        subscription_id="s1",
+        account_id="acme",
+        plan="pro",
+        subscription_status="active",
+        seats=5,
+        mrr_micros=99 * MICROS,
+        started_at=moment("02-01"),
+        renews_at=moment("11-11"),
+        updated_at=moment("02-01"),
+        email="bob@x.example",
+    )
+    land(
+        con,
+        "invoices",
+        invoice_id="i1",
+        account_id="acme",
+        invoice_status="open",
+        amount_micros=99 * MICROS,
+        issued_at=moment("09-01"),
+        due_at=moment("09-15"),
+        updated_at=moment("09-01"),
+    )
+
+
+def _add_segments_and_costs(con: duckdb.DuckDBPyConnection) -> None:
+    for key, members in (("vip", ("c_ada",)), ("all", ("c_ada", "c_bob"))):
+        insert(con, "segments.catalog", segment_key=key, segment_version=1, lifecycle="active", owner="team:growth")
+        for customer_id in members:
+            insert(
+                con,
+                "segments.membership",
+                customer_id=customer_id,
+                segment_key=key,
+                segment_version=1,
+                entered_at=AS_OF,
+            )
+        insert(
+            con,
+            "segments.sizes_daily",
+            size_date=AS_OF.date(),
+            segment_key=key,
+            segment_version=1,
+            members=len(members),
+            entered=len(members),
+        )
+        insert(
+            con,
+            "costs.allocations",
+            origin_charge_id="ch",
+            charge_version=1,
+            incurred_date=moment("10-31").date(),
+            allocation_view="exclusive",
+            segment_key=key,
+            pool_key="api",
+            allocated_ratio=0.5,
+            is_additive=True,
+            allocated_effective_micros=MICROS,
+            allocated_billed_micros=MICROS,
+        )
+
+
 @pytest.fixture(scope="session")
-def empty_project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
-    """The project over a warehouse whose tables are all empty."""
+def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
+    """A company of three customers, taken through a whole run: features, publishing, marts; all tests of dbt passed."""
     folder = tmp_path_factory.mktemp("dbt")
     project = DbtProject(warehouse=folder / "warehouse.duckdb", target=folder / "target")
+    run = Run(run_id="run-1", as_of=AS_OF, recorded_at=RECORDED_AT)
     with project.connect() as con:
         create_tables(con)
+        for fill in (_add_customers, _land_orders, _land_activity, _land_billing, _add_segments_and_costs):
+            fill(con)
+    project.build("build", "--select", "tag:features")
+    with project.connect() as con:
+        build_candidate(con, run, load_contract(PROJECT))
+        publish(con, run)
+    project.build("build", "--select", "tag:marts")
     return project
