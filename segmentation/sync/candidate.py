@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from segmentation.contracts import ensure_schema, stamp_candidate
 from segmentation.run import Run, StageReport
 from segmentation.sync.catalog import DestinationBase, check_segments
-from segmentation.sync.effective import compute_values, find_population, listed_in
+from segmentation.sync.effective import compute_values, contains_entry, find_population, listed_in
 from segmentation.sync.mirror import refresh_desired
 from segmentation.sync.state import CrashPoint, State, next_ref, no_crash
 from segmentation.sync.stores.contract import SEGMENTS_KEY
@@ -107,16 +107,23 @@ changes as (
         count(*) filter (where op = 'insert') as inserts, count(*) filter (where op = 'update') as updates,
         count(*) filter (where op = 'delete') as deletes, count(*) filter (where reason = 'consent') as consents
     from sync.candidate_changes where view_id = {view}
+),
+
+sets as (
+    select
+        coalesce(sum(customers), 0) as members, coalesce(sum(customers * memberships), 0) as memberships,
+        coalesce(sum(customers) filter (where has_conflict), 0) as conflicts
+    from sync_sets
 )
 
 select
     {view}, {destinations}, proposed.customers,
-    (select count(distinct customer_id) from sync_memberships), proposed.aliases,
+    sets.members, proposed.aliases,
     (
         select count(*) from segments.catalog as catalog
         where coalesce(catalog.is_evaluated, true) and {listed_in_catalog}
     ),
-    (select count(*) from sync_memberships), held.customers, changes.inserts, changes.updates, changes.deletes,
+    sets.memberships, held.customers, changes.inserts, changes.updates, changes.deletes,
     changes.consents,
     (changes.inserts + changes.updates + changes.deletes) / greatest(held.customers, proposed.customers, 1),
     proposed.duplicate_customers,
@@ -125,18 +132,10 @@ select
         select count(distinct membership.customer_id) from segments.membership as membership
         where membership.customer_id not in (select customer_id from sync_population)
     ),
-    (
-        select count(*) from (
-            select customer_id from sync_memberships where group_key is not null
-            group by customer_id, group_key having count(*) > 1
-        )
-    ),
-    (
-        select count(distinct segment_key) from sync_memberships
-        where segment_key not in (select segment_key from segments.catalog)
-    ),
+    sets.conflicts,
+    (select count(distinct segment_key) from sync_entries where not is_listed),
     {base_seq}, {base_ref}, {head_seq}, {commit_ref}, {is_snapshot}, [{purposes}], {limits}, {has_customers}
-from held, proposed, changes
+from held, proposed, changes, sets
 """
 
 # Counted from what will be delivered and the raw consents, not from the joins that selected it.
@@ -149,8 +148,9 @@ _VIOLATIONS = """(
         where delivered.view_id = {view} and delivered.kind = 'customer'
         union all
         select delivered.customer_id, needed.purpose
-        from sync_memberships as delivered
-        join sync_needed as needed on needed.segment_key = delivered.segment_key
+        from sync_states as delivered
+        join sync_entries as entries on {contains}
+        join sync_needed as needed on needed.segment_key = entries.segment_key
     ) as asked
     where not exists (
         select 1 from identity.customer_consents as consents
@@ -240,7 +240,7 @@ def _propose(con: Connection, state: State, view: View, conditional: tuple[str, 
             segments_key=literal(SEGMENTS_KEY),
             destinations=literal(", ".join(readers)),
             listed_in_catalog=listed_in(view, "catalog"),
-            violations=_VIOLATIONS.format(purposes=asked, view=view_name),
+            violations=_VIOLATIONS.format(purposes=asked, view=view_name, contains=contains_entry(con)),
             base_seq=head.seq,
             base_ref=literal(head.ref),
             head_seq=head.seq + (1 if is_snapshot else changes),

@@ -12,7 +12,10 @@ from collections.abc import Collection, Iterable
 
 from segmentation.sync.stores.contract import SEGMENTS_KEY
 from segmentation.sync.views import View
-from segmentation.warehouse import Connection, literal, table_exists
+from segmentation.warehouse import Connection, count, literal, table_exists
+
+#: Memberships per machine word; the sign bit stays free.
+_WORD_BITS = 63
 
 # Active, and seen by the segment rules. Whoever is not here is unknown to every destination.
 _POPULATION = """
@@ -63,36 +66,65 @@ left join sync_consents as consents
 where consents.customer_id is null
 """
 
-_MEMBERSHIPS = """
-create or replace temp table sync_memberships as
-select distinct
-    membership.customer_id, membership.segment_key, membership.segment_version, catalog.group_key
+# Every segment and version that anybody is in, numbered; a customer's memberships are then a set of bits.
+_ENTRIES = """
+create or replace temp table sync_entries as
+select *, (row_number() over (order by segment_key, segment_version) - 1)::integer as place
+from (
+    select distinct
+        membership.segment_key, membership.segment_version, catalog.group_key,
+        catalog.segment_key is not null as is_listed
+    from segments.membership as membership
+    left join segments.catalog as catalog on catalog.segment_key = membership.segment_key
+    where {listed}
+)
+"""
+
+_STATES = """
+create or replace temp table sync_states as
+select membership.customer_id, {words}
 from segments.membership as membership
 join sync_permitted as permitted on permitted.customer_id = membership.customer_id
-left join segments.catalog as catalog on catalog.segment_key = membership.segment_key
+join sync_entries as entries
+    on entries.segment_key = membership.segment_key and entries.segment_version = membership.segment_version
 left join sync_refused as refused
     on refused.customer_id = membership.customer_id and refused.segment_key = membership.segment_key
-where {listed} and refused.customer_id is null
+where refused.customer_id is null
+group by membership.customer_id
+"""
+
+# Customers are many, sets of segments few: the text is written once per set.
+_SETS = """
+create or replace temp table sync_sets as
+with sets as (
+    select {names}, count(*) as customers from sync_states group by {names}
+)
+
+select
+    {names}, any_value(sets.customers) as customers, count(*) as memberships,
+    count(entries.group_key) > count(distinct entries.group_key)
+        or count(*) > count(distinct entries.segment_key) as has_conflict,
+    string_agg(
+        to_json(entries.segment_key)::varchar || ':' || entries.segment_version, ',' order by entries.segment_key
+    ) as segments,
+    string_agg(
+        to_json(entries.group_key)::varchar || ':' || to_json(entries.segment_key)::varchar, ','
+        order by entries.group_key, entries.segment_key
+    ) filter (where entries.group_key is not null) as groups
+from sets
+join sync_entries as entries on {contains}
+group by {names}
 """
 
 _VALUES = """
 insert into sync.candidate_values
-with states as (
-    select
-        customer_id,
-        string_agg(to_json(segment_key)::varchar || ':' || segment_version, ',' order by segment_key) as segments,
-        string_agg(
-            to_json(group_key)::varchar || ':' || to_json(segment_key)::varchar, ',' order by group_key, segment_key
-        ) filter (where group_key is not null) as groups
-    from sync_memberships
-    group by customer_id
-)
 select
     {view}, permitted.customer_id,
-    '{{"segments":{{' || coalesce(states.segments, '') || '}},"groups":{{' || coalesce(states.groups, '') || '}}}}',
+    '{{"segments":{{' || coalesce(sets.segments, '') || '}},"groups":{{' || coalesce(sets.groups, '') || '}}}}',
     'customer'
 from sync_permitted as permitted
-left join states on states.customer_id = permitted.customer_id
+left join sync_states as states on states.customer_id = permitted.customer_id
+left join sync_sets as sets on {same}
 union all
 select
     {view}, aliases.old_customer_id, '{{"merged_into":' || to_json(aliases.customer_id)::varchar || '}}', 'alias'
@@ -140,7 +172,7 @@ def listed_in(view: View, table: str) -> str:
 
 
 def compute_values(con: Connection, view: View, conditional_purposes: tuple[str, ...]) -> None:
-    """Append the view's values to ``sync.candidate_values``, and write ``sync_memberships`` beside them.
+    """Append the view's values to ``sync.candidate_values``, and write ``sync_states`` and ``sync_sets`` beside them.
 
     ``conditional_purposes`` are those of the view that need consent.
     """
@@ -149,14 +181,34 @@ def compute_values(con: Connection, view: View, conditional_purposes: tuple[str,
         consenting = _CONSENTING.format(purposes=_literals(conditional_purposes), count=len(conditional_purposes))
         condition = f"{condition} and {consenting}"
     con.execute(_PERMITTED.format(condition=condition))
-    con.execute(_MEMBERSHIPS.format(listed=listed_in(view, "membership")))
+    con.execute(_ENTRIES.format(listed=listed_in(view, "membership")))
+    words = range(max(-(-count(con, "sync_entries") // _WORD_BITS), 1))
+    names = [f"word_{word}" for word in words]
+    con.execute(_STATES.format(words=", ".join(_word(word) for word in words)))
+    con.execute(_SETS.format(names=", ".join(names), contains=contains_entry(con)))
     con.execute(
         _VALUES.format(
             view=literal(view.view_id),
             segments_key=literal(SEGMENTS_KEY),
             listed_in_catalog=listed_in(view, "catalog"),
+            same=" and ".join(f"sets.{name} = states.{name}" for name in names),
         )
     )
+
+
+def contains_entry(con: Connection) -> str:
+    """Return the SQL condition that a row of ``sync_states`` or ``sync_sets`` contains one of ``sync_entries``."""
+    columns = con.execute(
+        "select column_name from duckdb_columns() where table_name = 'sync_states' "
+        "and starts_with(column_name, 'word_')"
+    ).fetchall()
+    words = " ".join(f"when {name.removeprefix('word_')} then {name}" for (name,) in columns)
+    return f"(case entries.place // {_WORD_BITS} {words} end & (1::bigint << (entries.place % {_WORD_BITS}))) <> 0"
+
+
+def _word(word: int) -> str:
+    bit = f"1::bigint << (entries.place % {_WORD_BITS})"
+    return f"bit_or(case when entries.place // {_WORD_BITS} = {word} then {bit} else 0 end) as word_{word}"
 
 
 def _literals(names: tuple[str, ...]) -> str:

@@ -58,15 +58,18 @@ def compare(
     )
     pending = _note_pending(con, state, ledger, destination, position)
     con.execute(_DRIFT)
+    digest = str(scalar(con, _DIGEST.format(rows="sync_held")))
     counts = dict(con.execute("select drift, count(*) from sync_drift group by drift").fetchall())
+    is_equal = not counts and not pending
     return Comparison(
         checked=int(str(scalar(con, "select count(*) from sync_held"))),
         differs=counts.get("differs", 0),
         missing=counts.get("missing", 0),
         extra=counts.get("extra", 0),
         pending=pending,
-        digest=str(scalar(con, _DIGEST.format(rows="sync_held"))),
-        expected_digest=str(scalar(con, _DIGEST.format(rows="sync_expected"))),
+        digest=digest,
+        # Without a difference there is nothing to compute: the rows are the same.
+        expected_digest=digest if is_equal else str(scalar(con, _DIGEST.format(rows="sync_expected"))),
     )
 
 
