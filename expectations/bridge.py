@@ -42,17 +42,14 @@ def validate(con: Connection, suite: Suite) -> SuiteResult:
         context = _open_context(gx)
         for table in suite.tables:
             truths = suite.of(table)
-            checked = context.suites.add(_translate(gx, suite, table, truths))
+            checked = _translate(gx, suite, table, truths)
             try:
-                source = context.data_sources.add_sql(f"{suite.stage}.{table}", connection_string=url)
-                batch = source.add_table_asset(table, table_name=table).add_batch_definition_whole_table("all")
+                batch = _open_batch(context, url, suite.stage, table)
             except gx.datasource.fluent.interfaces.TestConnectionError as error:
                 reason = _shorten(str(error.__cause__ or error))
                 found |= {truth.name: _refuse(suite, truth, reason) for truth in truths}
                 continue
-            definition = gx.ValidationDefinition(name=f"{suite.stage}.{table}", data=batch, suite=checked)
-            result = context.validation_definitions.add(definition).run(result_format="BASIC")
-            found |= _read(con, suite, truths, result.results)
+            found |= _read(con, suite, truths, batch.validate(checked, result_format="BASIC").results)
     return SuiteResult(suite.stage, suite.name, tuple(found[truth.name] for truth in suite.truths))
 
 
@@ -76,6 +73,13 @@ def _open_context(gx: Any) -> Any:
         progress_bars={"globally": False},
     )
     return gx.get_context(mode="ephemeral", project_config=config)
+
+
+def _open_batch(context: Any, url: str, stage: str, table: str) -> Any:
+    """Open a table; the source is tested, and so made, with the first one."""
+    sources = context.data_sources
+    source = sources.all().get(stage) or sources.add_sql(stage, connection_string=url)
+    return source.add_table_asset(table, table_name=table).add_batch_definition_whole_table("all").get_batch()
 
 
 def _translate(gx: Any, suite: Suite, table: str, truths: Iterable[Truth]) -> Any:

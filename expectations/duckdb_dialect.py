@@ -9,6 +9,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -32,7 +33,7 @@ InternalError = duckdb.InternalError
 ProgrammingError = duckdb.ProgrammingError
 NotSupportedError = duckdb.NotSupportedError
 
-_lent: dict[str, duckdb.DuckDBPyConnection] = {}
+_loans: dict[str, "Loan"] = {}
 
 _TYPES: dict[str, type[types.TypeEngine[Any]]] = {
     "BIGINT": types.BIGINT,
@@ -55,13 +56,24 @@ def lend(con: duckdb.DuckDBPyConnection, schema: str) -> Iterator[str]:
     """Give SQLAlchemy read access to ``con`` for the length of a block; yield the URL to connect to.
 
     Unqualified table names are looked up in ``schema``. Whatever ``con`` has not committed is not seen.
+    Every session is closed with the block, whoever still refers to it.
     """
     token = secrets.token_hex(8)
-    _lent[token] = con
+    loan = _loans[token] = Loan(con)
     try:
         yield f"{SCHEME}://{token}/{schema}"
     finally:
-        del _lent[token]
+        del _loans[token]
+        for session in loan.sessions:
+            session.close()
+
+
+@dataclass
+class Loan:
+    """A lent connection, and the sessions opened on it."""
+
+    lender: duckdb.DuckDBPyConnection
+    sessions: "list[LentConnection]" = field(default_factory=list)
 
 
 class LentCursor:
@@ -69,8 +81,8 @@ class LentCursor:
 
     arraysize = 1
 
-    def __init__(self, session: duckdb.DuckDBPyConnection) -> None:
-        self._session = session
+    def __init__(self, connection: "LentConnection") -> None:
+        self._connection = connection
         self._rows: list[tuple[Any, ...]] = []
         self.description: Sequence[Any] | None = None
         self.rowcount = -1
@@ -78,9 +90,7 @@ class LentCursor:
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run one statement and keep its rows."""
-        result = self._session.execute(sql, list(parameters))
-        self.description = result.description
-        self._rows = result.fetchall()
+        self.description, self._rows = self._connection.read(sql, list(parameters))
         self.rowcount = len(self._rows)
 
     def fetchone(self) -> tuple[Any, ...] | None:
@@ -106,23 +116,34 @@ class LentConnection:
     """A DB-API connection: a session of its own in the lender's database that can't write."""
 
     def __init__(self, lender: duckdb.DuckDBPyConnection, schema: str) -> None:
+        self._is_spoiled = False
         self._session = lender.cursor()
         self._session.execute(f"set schema = '{schema}'")
         self._session.execute("begin transaction read only")
 
     def cursor(self) -> LentCursor:
         """Open a cursor on the session."""
-        return LentCursor(self._session)
+        return LentCursor(self)
+
+    def read(self, sql: str, parameters: list[Any]) -> tuple[Sequence[Any] | None, list[tuple[Any, ...]]]:
+        """Run one statement; return the columns and the rows."""
+        try:
+            result = self._session.execute(sql, parameters)
+            return result.description, result.fetchall()
+        except duckdb.Error:
+            self._is_spoiled = True
+            raise
 
     def commit(self) -> None:
-        """End the snapshot and take a new one; there is nothing to write."""
-        self.rollback()
+        """Keep the snapshot: there is nothing to write, and all truths should see the same tables."""
 
     def rollback(self) -> None:
-        """End the snapshot, also one that an error has spoiled, and take a new one."""
-        with suppress(duckdb.TransactionException):
-            self._session.execute("rollback")
-        self._session.execute("begin transaction read only")
+        """Keep the snapshot, unless an error has spoiled it: then take a new one."""
+        if self._is_spoiled:
+            with suppress(duckdb.TransactionException):
+                self._session.execute("rollback")
+            self._session.execute("begin transaction read only")
+            self._is_spoiled = False
 
     def close(self) -> None:
         """Close the session; the lender's connection stays open."""
@@ -135,10 +156,12 @@ def connect(token: str, schema: str) -> LentConnection:
     Raises:
         duckdb.ConnectionException: The loan is over.
     """
-    lender = _lent.get(token)
-    if lender is None:
+    loan = _loans.get(token)
+    if loan is None:
         raise duckdb.ConnectionException("the warehouse connection is no longer lent to this check")
-    return LentConnection(lender, schema)
+    session = LentConnection(loan.lender, schema)
+    loan.sessions.append(session)
+    return session
 
 
 class LentDuckDBDialect(PGDialect):
@@ -155,9 +178,9 @@ class LentDuckDBDialect(PGDialect):
 
     @classmethod
     def get_pool_class(cls, url: Any) -> type[pool.Pool]:
-        """Keep no connection between two statements."""
+        """Keep sessions open between statements: opening one costs more than most statements."""
         del url
-        return pool.NullPool
+        return pool.QueuePool
 
     def create_connect_args(self, url: Any) -> tuple[Sequence[str], dict[str, Any]]:
         """Read the loan and the schema from the URL."""
