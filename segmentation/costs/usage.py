@@ -103,6 +103,17 @@ from (
 group by all
 """
 
+#: Whose a request is that names an account and no person.
+_OWNERS = """
+create or replace temp table costs_work_owners as
+select account_id, customer_id
+from identity.customer_accounts
+where valid_from <= ? and (valid_to is null or valid_to > ?)
+qualify row_number() over (
+    partition by account_id order by coalesce(lower(role) = 'owner', false) desc, customer_id
+) = 1
+"""
+
 _TOTALS = """
 insert into costs_work_totals
 select cast(r.{at} as date), {driver}, sum({measure})
@@ -147,6 +158,9 @@ having sum(quantity) > 0
 def stage_usage(con: Connection, run: Run, drivers: Iterable[str], views: dict[str, int]) -> None:
     """Add the named usage drivers to ``costs_work_drivers``, and what they must add up to to ``costs_work_totals``.
 
+    A row is its best known identifier's customer's; one that names no known person but an account is the
+    account's owner's, or the first customer's of an account without an owner.
+
     Args:
         con: The warehouse.
         run: Usage after its ``as_of`` is not seen.
@@ -154,6 +168,7 @@ def stage_usage(con: Connection, run: Run, drivers: Iterable[str], views: dict[s
         views: Allocation views, each with the parts that its quantities are counted in.
     """
     con.execute(_PERIODS)
+    con.execute(_OWNERS, [run.as_of, run.as_of])
     needed = [key for key in drivers if DRIVERS[key].entity]
     for entity in dict.fromkeys(DRIVERS[key].entity for key in needed):
         if not table_exists(con, "sources", entity):
@@ -188,12 +203,13 @@ def _add_up(con: Connection, run: Run, entity: str, drivers: list[str]) -> None:
     described = ENTITIES[entity]
     at = described.event_time
     key = ", ".join(("source", *described.key))
+    known = (*IDENTITY_COLUMNS, *(name for name in described.column_names if name == "account_id"))
     con.execute(_REPEATED.format(key=key, entity=entity))
     rows = f"sources.{entity}"
     if count(con, "costs_work_repeated"):
-        names = ", ".join(("source", at, *IDENTITY_COLUMNS, *(("compute_ms",) if entity == "requests" else ())))
+        names = ", ".join(("source", at, *known, *(("compute_ms",) if entity == "requests" else ())))
         rows = _NEWEST.format(columns=names, entity=entity, key=key)
-    used = [name for name in IDENTITY_COLUMNS if scalar(con, f"select count({name}) from {rows} as r")]
+    used = [name for name in known if scalar(con, f"select count({name}) from {rows} as r")]
     measures = {driver: DRIVERS[driver].measure for driver in drivers}
     con.execute(
         _USAGE.format(
@@ -213,6 +229,8 @@ def _add_up(con: Connection, run: Run, entity: str, drivers: list[str]) -> None:
 
 
 def _lookup_sql(name: str) -> str:
+    if name == "account_id":
+        return "left join costs_work_owners as by_account_id on u.account_id = by_account_id.account_id"
     namespace = "u.source" if name == "source_customer_id" else "''"
     return (
         f"left join identity.identifier_lookup as by_{name} on by_{name}.id_type = {literal(name)} "

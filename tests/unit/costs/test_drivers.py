@@ -127,6 +127,31 @@ def test_the_best_identifier_that_is_known_finds_the_customer(tiers) -> None:
     assert set(reasons) == {("unknown_customer",)}
 
 
+def test_a_request_of_an_account_alone_is_its_owners(tiers) -> None:
+    tiers.member("ann", "vip", DAY - timedelta(days=9))
+    past, ended = DAY - timedelta(days=99), DAY - timedelta(days=9)
+    for account, customer, role, end in (
+        ("owned", "bob", "member", None),
+        ("owned", "ann", "Owner", None),
+        ("plain", "bob", "member", None),
+        ("left", "ann", "owner", ended),
+    ):
+        tiers.insert(
+            "identity.customer_accounts",
+            account_id=account,
+            customer_id=customer,
+            role=role,
+            valid_from=past,
+            valid_to=end,
+        )
+    tiers.request(account_id="owned", times=4)
+    tiers.request(account_id="owned", user_id="bob")
+    tiers.request(account_id="plain", user_id="nobody")
+    tiers.request(account_id="left")
+    tiers.build(tiers.pools(EDGE))
+    assert quantities(tiers) == {"vip": 4, "core": 2, "__unattributed__": 1}
+
+
 def test_a_restated_request_counts_once_as_last_stated(tiers) -> None:
     tiers.request(request_id="same", user_id="ann", compute_ms=5.0)
     tiers.request(request_id="same", user_id="bob", compute_ms=7.25, file_id=2, line=1)
