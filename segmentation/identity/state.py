@@ -9,6 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
+import duckdb
+
 from segmentation.contracts import ensure_schema
 from segmentation.errors import NotFoundError, StrataError
 from segmentation.run import Run
@@ -111,22 +113,29 @@ def restore_state(con: Connection, folder: Path) -> dict[str, int]:
     expected = _manifest(export)["rows"]
     ensure_schema(con, "identity")
     rows: dict[str, int] = {}
-    with transaction(con):
-        for table in STATE_TABLES:
-            source = literal(str(export / f"{table}.parquet"))
-            con.execute(f"delete from identity.{table}")
-            con.execute(f"insert into identity.{table} by name select * from read_parquet({source})")
-            rows[table] = count(con, f"identity.{table}")
-        for table in _DERIVED_TABLES:
-            con.execute(f"delete from identity.{table}")
-        if rows != expected:
-            raise StrataError(
-                "the export of the identity state is damaged",
-                where=str(export),
-                expected=f"rows as in its manifest: {expected}, found {rows}",
-                repair="restore an older export",
-            )
+    try:
+        with transaction(con):
+            for table in STATE_TABLES:
+                source = literal(str(export / f"{table}.parquet"))
+                con.execute(f"delete from identity.{table}")
+                con.execute(f"insert into identity.{table} by name select * from read_parquet({source})")
+                rows[table] = count(con, f"identity.{table}")
+            for table in _DERIVED_TABLES:
+                con.execute(f"delete from identity.{table}")
+            if rows != expected:
+                raise _damaged(export, f"rows as in its manifest: {expected}, found {rows}")
+    except duckdb.Error as error:
+        raise _damaged(export, f"readable Parquet files ({str(error).splitlines()[0]})") from error
     return rows
+
+
+def _damaged(export: Path, expected: str) -> StrataError:
+    return StrataError(
+        "the export of the identity state is damaged",
+        where=str(export),
+        expected=expected,
+        repair="restore an older export",
+    )
 
 
 def _manifest(export: Path) -> dict[str, dict[str, int]]:

@@ -88,7 +88,8 @@ class CatalogFile:
         try:
             return model.model_validate(self.values)
         except ValidationError as error:
-            first = error.errors()[0]
+            # A misspelt key is also a missing one; the misspelling is what a person can see in the file.
+            first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
             place = ".".join(str(step) for step in first["loc"]) or "the file"
             raise self.error(f"{place}: {first['msg']}", first["loc"], expected=_expected(first["type"])) from None
 

@@ -1,0 +1,123 @@
+"""Consent: latest event wins, refusals win ties, merges and hierarchies; nothing is allowed by silence."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from segmentation.errors import CatalogError
+from segmentation.identity.purposes import load_purposes
+
+DAY = datetime(2026, 10, 10)
+ALWAYS = {"essential.service", "essential.fraud_detection"}
+
+
+def _allowed(world, value):
+    rows = world.rows(
+        f"select purpose from identity.customer_consents where is_allowed and customer_id = '{world.customer(value)}'"
+    )
+    return {purpose for (purpose,) in rows} - ALWAYS
+
+
+def _decide(world, purpose, state, *, at=DAY, **who):
+    world.add(
+        "consent_events", source="consent", purpose=purpose, consent_state=state, at=at, **(who or {"user_id": "u"})
+    )
+
+
+def test_silence_allows_nothing_but_what_needs_no_consent(world, run):
+    world.add("orders", user_id="u")
+    world.resolve(run)
+    assert world.rows("select purpose, is_allowed from identity.customer_consents order by 1") == [
+        ("essential.fraud_detection", True),
+        ("essential.service", True),
+    ]
+
+
+def test_who_decided_anything_has_every_purpose(world, run, catalog):
+    _decide(world, "analytics", "granted")
+    _decide(world, "essential.service", "denied")
+    world.resolve(run)
+    rows = world.rows("select purpose, is_allowed from identity.customer_consents")
+    assert {purpose for purpose, _ in rows} == set(catalog.purposes.by_name)
+    assert {purpose for purpose, allowed in rows if allowed} == {"analytics", *ALWAYS}
+
+
+@pytest.mark.parametrize(
+    ("decisions", "allowed"),
+    [
+        ([("analytics", "granted", 0), ("analytics", "denied", 1)], set()),
+        ([("analytics", "granted", 0), ("analytics", "withdrawn", 1), ("analytics", "granted", 2)], {"analytics"}),
+        ([("analytics", "granted", 0), ("analytics", "denied", 0)], set()),
+        ([("analytics", "granted", 0), ("analytics", "expired", 1)], set()),
+        ([("analytics", " Granted ", 0)], {"analytics"}),
+        ([("analytics", "perhaps", 0)], set()),
+        ([("marketing", "granted", 0)], {"marketing", "marketing.email", "marketing.ads"}),
+        ([("marketing", "granted", 0), ("marketing.ads", "denied", 1)], {"marketing", "marketing.email"}),
+        ([("marketing", "denied", 0), ("marketing.email", "granted", 1)], set()),
+        ([("marketing.email", "granted", 0)], {"marketing.email"}),
+        ([("analytics", "granted", 0), ("world_domination", "granted", 0)], {"analytics"}),
+        ([("analytics", "granted", 0), ("analytics", "denied", 60)], {"analytics"}),
+    ],
+)
+def test_decisions_over_time(world, run, decisions, allowed):
+    for purpose, state, days in decisions:
+        _decide(world, purpose, state, at=DAY + timedelta(days=days))
+    world.resolve(run)
+    assert _allowed(world, "u") == allowed
+
+
+def test_a_refusal_by_any_identifier_holds_for_the_merged_customer(world, run, later):
+    _decide(world, "analytics", "denied", email="a@shop.com")
+    _decide(world, "analytics", "granted", at=DAY + timedelta(days=1), user_id="u")
+    world.resolve(run)
+    assert _allowed(world, "u") == {"analytics"}
+    world.add("orders", user_id="u", email="A@shop.com")
+    world.resolve(later(1))
+    assert _allowed(world, "u") == set()
+    _decide(world, "analytics", "granted", at=DAY + timedelta(days=2), email="a@shop.com")
+    world.resolve(later(2))
+    assert _allowed(world, "u") == {"analytics"}
+
+
+def test_a_corrected_event_replaces_the_first_version(world, run):
+    for state in ("granted", "denied"):
+        world.add(
+            "consent_events", consent_event_id="e1", user_id="u", consent_state=state, purpose="analytics", at=DAY
+        )
+    for state in ("denied", "granted"):
+        world.add(
+            "consent_events", consent_event_id="e2", user_id="v", consent_state=state, purpose="analytics", at=DAY
+        )
+    world.resolve(run)
+    assert _allowed(world, "u") == set()
+    assert _allowed(world, "v") == {"analytics"}
+
+
+def test_events_that_reach_nobody_are_counted(world, run):
+    _decide(world, "analytics", "granted", email="noreply@shop.com")
+    _decide(world, "analytics", "granted", anonymous_id=None)
+    _decide(world, "moon", "granted")
+    report = world.resolve(run) and world.rows(
+        "select consent_events_of_nobody, consent_events_of_unknown_purpose from identity.candidate"
+    )
+    assert report == [(2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "line"),
+    [
+        ("purposes:\n  a: {description: x, basis: consent, parent: b}\n", "unknown ancestor b", 2),
+        (
+            "purposes:\n  a: &p {description: x, basis: consent, parent: b}\n  b: {<<: *p, parent: a}\n",
+            "its own ancestor",
+            2,
+        ),
+        ("purposes:\n  a:\n    description: x\n    basis: whim\n", "basis", 4),
+        ("purposes: {}\n", "purposes", 1),
+    ],
+)
+def test_purposes_that_can_not_be_meant(tmp_path, text, message, line):
+    (tmp_path / "purposes.yml").write_text(text)
+    with pytest.raises(CatalogError, match=message) as caught:
+        load_purposes(tmp_path)
+    assert caught.value.where.endswith(f"purposes.yml:{line}")

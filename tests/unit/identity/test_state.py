@@ -1,0 +1,84 @@
+"""The state survives: exported whole, restored whole, and ids with it."""
+
+import duckdb
+import pytest
+
+from segmentation.errors import NotFoundError, StrataError
+from segmentation.identity.publish import publish
+from segmentation.identity.state import MANIFEST, STATE_TABLES, export_state, list_exports, restore_state
+
+
+@pytest.fixture
+def published(world, run):
+    world.add("orders", user_id="u", email="a@shop.com")
+    world.add("events", anonymous_id="c")
+    world.resolve(run)
+    return world
+
+
+def _state(con):
+    return {table: con.execute(f"select * from identity.{table} order by all").fetchall() for table in STATE_TABLES}
+
+
+def test_restored_into_a_new_warehouse_ids_go_on(published, run, later, catalog, tmp_path):
+    folder = export_state(published.con, tmp_path, run)
+    before = _state(published.con)
+    with duckdb.connect() as fresh:
+        other = type(published)(fresh, catalog)
+        rows = restore_state(fresh, tmp_path)
+        assert _state(fresh) == before
+        assert rows["customers"] == 2
+        # The order of arrival would give other ids to a warehouse without the state.
+        other.add("events", anonymous_id="c")
+        other.add("orders", user_id="u", email="A@shop.com")
+        second = later(1)
+        other.build(second)
+        publish(fresh, second)
+        assert other.events(second) == []
+        assert other.customer("c") == published.customer("c")
+    assert folder.name == "20261101T000000-run-1"
+
+
+def test_the_newest_exports_remain(published, later, tmp_path):
+    for days in range(4):
+        export_state(published.con, tmp_path, later(days), keep=2)
+    assert [path.name for path in list_exports(tmp_path)] == ["20261104T000000-run-4", "20261103T000000-run-3"]
+
+
+def test_exporting_a_run_again_replaces_its_export(published, run, tmp_path):
+    first = export_state(published.con, tmp_path, run)
+    assert export_state(published.con, tmp_path, run) == first
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_export_cut_short_is_not_one(published, run, later, tmp_path, monkeypatch):
+    whole = export_state(published.con, tmp_path, run)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("segmentation.identity.state.count", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_state(published.con, tmp_path, later(1))
+    assert list_exports(tmp_path) == [whole]
+    export_state(published.con, tmp_path, later(1))
+    assert len(list_exports(tmp_path)) == 2
+
+
+def test_a_damaged_export_changes_nothing(published, run, tmp_path):
+    folder = export_state(published.con, tmp_path, run)
+    manifest = folder / MANIFEST
+    manifest.write_text(manifest.read_text().replace('"customers": 2', '"customers": 3'))
+    before = _state(published.con)
+    with pytest.raises(StrataError, match="damaged"):
+        restore_state(published.con, folder)
+    (folder / "customers.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StrataError, match="damaged"):
+        restore_state(published.con, folder)
+    assert _state(published.con) == before
+
+
+def test_no_export_is_an_error(con, tmp_path):
+    with pytest.raises(NotFoundError, match="no export"):
+        restore_state(con, tmp_path)
