@@ -5,7 +5,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segmentation.costs.charges import quantise_sql, residual_sql
@@ -16,6 +16,7 @@ DAY = datetime(2026, 10, 5)
 TO_REST = {"pool": "all", "match": {"source": "*"}, "method": "direct", "segment": "__overhead__"}
 
 
+@settings(deadline=None)
 @given(st.decimals(min_value="-9000000000000", max_value="9000000000000", places=12))
 def test_quantising_rounds_halves_to_even_and_loses_nothing(cost: Decimal) -> None:
     with duckdb.connect() as con:

@@ -254,3 +254,25 @@ def test_an_ambiguous_identifier_shows_as_a_finding(tiers) -> None:
     assert tiers.rows("select subject, expected_quantity, found_quantity from costs.candidate_findings") == [
         ("requests", 1, 2)
     ]
+
+
+@pytest.mark.parametrize("views", [["exclusive"], ["exclusive", "fractional"], ["full", "exclusive"]])
+def test_only_the_views_asked_for_are_there(tiers, views: list[str]) -> None:
+    tiers.member("ann", "vip", DAY - timedelta(days=9))
+    tiers.member("ann", "label", DAY - timedelta(days=9))
+    tiers.request(user_id="ann", times=2)
+    tiers.build(tiers.pools(EDGE, views=views))
+    for table in ("drivers_daily", "allocations", "reconciliation"):
+        found = tiers.rows(f"select distinct allocation_view from costs.candidate_{table} order by 1")
+        assert [view for (view,) in found] == sorted(views)
+    shares = {"fractional": {"label": 50_000_000, "vip": 50_000_000}, "full": {"label": 10**8, "vip": 10**8}}
+    for view in views:
+        assert tiers.allocated("c", view) == shares.get(view, {"vip": 10**8})
+
+
+def test_a_warehouse_without_telemetry_has_no_driver(tiers) -> None:
+    tiers.rows("drop table sources.requests")
+    tiers.charge("d", "1.00", service_name="compute")
+    tiers.build(tiers.pools(EDGE, {"pool": "compute", "method": "proportional", "driver": "compute_ms"}))
+    assert tiers.allocated() == {"__unattributed__": 101_000_000}
+    assert set(tiers.rows("select reason from costs.candidate_allocations")) == {("no_driver",)}
