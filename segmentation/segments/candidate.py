@@ -64,10 +64,10 @@ select
     cast(? as varchar) as features_candidate_id,
     cast(? as bigint) as identity_event_seq,
     cast(? as bigint) as population,
-    (select count(*) from segments.candidate_membership) as members,
+    (select count(*) from segments.candidate_members) as members,
     (select count(*) from segments.candidate_changes where change = 'enter') as entering,
     (select count(*) from segments.candidate_changes where change = 'exit') as leaving,
-    (select count(*) from segments.candidate_conflicts) as conflicts,
+    (select count(*) from segments.candidate_losses) as conflicts,
     (select count(*) from segments.candidate_overrides where status = 'applied') as overrides_applied,
     (select count(*) from segments.candidate_overrides where status = 'unknown') as overrides_unknown,
     (select count(*) from segments.candidate_overrides where status = 'expired') as overrides_expired

@@ -31,17 +31,29 @@ CAUSES = (
     "data",
 )
 
+# What is published gets the numbers of the candidate. A customer without features, or a segment that is gone,
+# has none, so it matches nothing and leaves.
+_PUBLISHED = """
+create or replace temp table segments_published as
+select c.customer_number, r.segment_number, m.rowid as membership_row
+from segments.membership as m
+left join segments.candidate_customers as c on m.customer_id = c.customer_id
+left join segments.candidate_ranks as r on m.segment_key = r.segment_key
+"""
+
 _DIFFERENCE = """
 create or replace temp table segments_difference as
-select
-    coalesce(n.customer_id, p.customer_id) as customer_id,
-    coalesce(n.segment_key, p.segment_key) as segment_key,
-    case when p.customer_id is null then 'enter' else 'exit' end as change,
-    coalesce(n.via, p.via) as via
-from segments.candidate_membership as n
-full outer join segments.membership as p
-    on n.customer_id = p.customer_id and n.segment_key = p.segment_key
-where n.customer_id is null or p.customer_id is null
+select c.customer_id, r.segment_key, 'enter' as change, case when n.is_included then 'include' else 'rule' end as via
+from segments.candidate_members as n
+anti join segments_published as p on n.customer_number = p.customer_number and n.segment_number = p.segment_number
+inner join segments.candidate_customers as c on n.customer_number = c.customer_number
+inner join segments.candidate_ranks as r on n.segment_number = r.segment_number
+union all
+select m.customer_id, m.segment_key, 'exit', m.via
+from segments_published as p
+anti join segments.candidate_members as n
+    on p.customer_number = n.customer_number and p.segment_number = n.segment_number
+inner join segments.membership as m on p.membership_row = m.rowid
 """
 
 # Only customers that change are looked at, so a quiet run costs little beyond the difference itself.
@@ -159,7 +171,13 @@ with keys as (
     select segment_key from segments.candidate_catalog union select distinct segment_key from segments.membership
 ),
 before as (select segment_key, count(*) as n from segments.membership group by segment_key),
-now as (select segment_key, count(*) as n from segments.candidate_membership group by segment_key),
+now as (
+    select r.segment_key, m.n
+    from (
+        select segment_number, count(*) as n from segments.candidate_members group by segment_number
+    ) as m
+    inner join segments.candidate_ranks as r on m.segment_number = r.segment_number
+),
 moved as (
     select
         segment_key,
@@ -220,6 +238,7 @@ def find_changes(con: Connection, run: Run, population: int, last_as_of: datetim
         last_as_of: ``as_of`` of the last publication; consent given later explains an entry.
         identity_event_seq: Newest identity event that the last publication knew of.
     """
+    con.execute(_PUBLISHED)
     con.execute(_DIFFERENCE)
     con.execute(_TOUCHED, {"identity_event_seq": identity_event_seq})
     con.execute(_LACKING)

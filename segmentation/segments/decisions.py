@@ -15,73 +15,87 @@ from segmentation.warehouse import Connection, literal
 FEATURES = "features.customer_features"
 CANDIDATE_MEMBERSHIP = "segments.candidate_membership"
 
+# Customers and segments are numbered for the length of a candidate: claims are then pairs of small numbers,
+# several times cheaper to write, group and compare than texts. The views give them their names back.
 _TABLES = """
-create or replace table segments.candidate (
-    customer_id varchar not null, segment_key varchar not null, via varchar not null
+create or replace table segments.candidate_customers as
+select rowid as customer_number, customer_id from features.customer_features;
+create or replace table segments.candidate_claims (
+    customer_number bigint not null, segment_number smallint not null, is_included boolean not null
 );
-create or replace table segments.candidate_membership (
-    customer_id varchar not null, segment_key varchar not null, via varchar not null
+create or replace table segments.candidate_members (
+    customer_number bigint not null, segment_number smallint not null, is_included boolean not null
 );
-create or replace table segments.candidate_effective (
-    customer_id varchar not null, group_key varchar not null, segment_key varchar not null
-);
-create or replace table segments.candidate_conflicts (
-    customer_id varchar not null,
-    group_key varchar not null,
-    winner_key varchar not null,
-    loser_key varchar not null,
-    decided_by varchar not null
-);
-create or replace temp table segments_ranks (
-    group_number integer,
-    rank integer,
+create or replace table segments.candidate_ranks (
+    segment_number smallint not null,
+    segment_key varchar not null,
+    group_number smallint,
     group_key varchar,
-    segment_key varchar,
     precedence integer,
-    is_default boolean
+    is_default boolean not null
+);
+create or replace table segments.candidate_losses (
+    customer_number bigint not null, winner_number smallint not null, loser_number smallint not null
 );
 """
 
-# A rank is unique over all groups, so the lowest rank of a customer within a group names the winner. The way
-# in travels in the lowest bit: one number is all that the aggregation carries.
+_VIEWS = """
+create or replace view segments.candidate as
+select c.customer_id, r.segment_key, case when p.is_included then 'include' else 'rule' end as via
+from segments.candidate_claims as p
+inner join segments.candidate_customers as c on p.customer_number = c.customer_number
+inner join segments.candidate_ranks as r on p.segment_number = r.segment_number;
+create or replace view segments.candidate_membership as
+select c.customer_id, r.segment_key, case when m.is_included then 'include' else 'rule' end as via
+from segments.candidate_members as m
+inner join segments.candidate_customers as c on m.customer_number = c.customer_number
+inner join segments.candidate_ranks as r on m.segment_number = r.segment_number;
+create or replace view segments.candidate_effective as
+select c.customer_id, r.group_key, r.segment_key
+from segments.candidate_members as m
+inner join segments.candidate_customers as c on m.customer_number = c.customer_number
+inner join segments.candidate_ranks as r on m.segment_number = r.segment_number
+where r.group_key is not null;
+create or replace view segments.candidate_conflicts as
+select
+    c.customer_id,
+    w.group_key,
+    w.segment_key as winner_key,
+    l.segment_key as loser_key,
+    case when w.precedence = l.precedence then 'tie_break' else 'precedence' end as decided_by
+from segments.candidate_losses as x
+inner join segments.candidate_customers as c on x.customer_number = c.customer_number
+inner join segments.candidate_ranks as w on x.winner_number = w.segment_number
+inner join segments.candidate_ranks as l on x.loser_number = l.segment_number;
+"""
+
+# Segments of a group are numbered by rank, so the lowest number of a customer within a group wins. The way in
+# travels in the lowest bit: one number is all that the aggregation carries.
 _WINNERS = """
 create or replace temp table segments_winners as
 select
-    c.customer_id,
+    p.customer_number,
     r.group_number,
-    min(r.rank * 2 + (c.via = 'include')::integer) as code,
+    min(p.segment_number::integer * 2 + p.is_included::integer) as code,
     count(*) filter (not r.is_default) as claims
-from segments.candidate as c
-inner join segments_ranks as r on c.segment_key = r.segment_key
+from segments.candidate_claims as p
+inner join segments.candidate_ranks as r on p.segment_number = r.segment_number
 where r.segment_key in ({keys}) {parent}
-group by c.customer_id, r.group_number
-"""
-
-_EFFECTIVE = """
-insert into segments.candidate_effective
-select w.customer_id, r.group_key, r.segment_key
-from segments_winners as w inner join segments_ranks as r on w.code // 2 = r.rank
+group by p.customer_number, r.group_number
 """
 
 _GROUPED_MEMBERS = """
-insert into segments.candidate_membership
-select w.customer_id, r.segment_key, case when w.code % 2 = 1 then 'include' else 'rule' end
-from segments_winners as w inner join segments_ranks as r on w.code // 2 = r.rank
+insert into segments.candidate_members
+select customer_number, code // 2, code % 2 = 1 from segments_winners
 """
 
-_CONFLICTS = """
-insert into segments.candidate_conflicts
-select
-    c.customer_id,
-    l.group_key,
-    r.segment_key as winner_key,
-    l.segment_key as loser_key,
-    case when r.precedence = l.precedence then 'tie_break' else 'precedence' end as decided_by
+_LOSSES = """
+insert into segments.candidate_losses
+select w.customer_number, w.code // 2 as winner_number, l.segment_number as loser_number
 from segments_winners as w
-inner join segments_ranks as r on w.code // 2 = r.rank
-inner join segments_ranks as l on w.group_number = l.group_number and l.rank <> r.rank and not l.is_default
-inner join segments.candidate as c on w.customer_id = c.customer_id and c.segment_key = l.segment_key
-where w.claims > 1
+inner join segments.candidate_claims as p on w.customer_number = p.customer_number
+inner join segments.candidate_ranks as l on p.segment_number = l.segment_number and w.group_number = l.group_number
+where w.claims > 1 and l.segment_number <> w.code // 2 and not l.is_default
 """
 
 
@@ -99,33 +113,42 @@ def decide(con: Connection, run: Run, catalog: Catalog) -> None:
     catalog without ``in_segment`` is one statement in all.
     """
     con.execute(_TABLES)
-    _write_ranks(con, run, catalog)
+    numbers = _write_ranks(con, run, catalog)
+    con.execute(_VIEWS)
     for level in catalog.levels:
         live = [catalog.segments[key] for key in level if is_live(catalog.segments[key], run)]
         if not live:
             continue
-        selects = [select for segment in live for select in _selects(segment)]
-        con.execute("insert into segments.candidate\n" + "\nunion all\n".join(selects))
+        selects = [select for segment in live for select in _selects(segment, numbers[segment.key])]
+        con.execute("insert into segments.candidate_claims\n" + "\nunion all\n".join(selects))
         _admit(con, catalog, live)
 
 
-def _write_ranks(con: Connection, run: Run, catalog: Catalog) -> None:
+def _write_ranks(con: Connection, run: Run, catalog: Catalog) -> dict[str, int]:
+    """Number the segments that can have members, group by group and by rank within; return the numbers."""
+    groups = {key: number for number, key in enumerate(catalog.groups)}
+    live = [segment for segment in catalog.segments.values() if is_live(segment, run)]
+    live.sort(key=lambda found: (found.definition.group or "", found.definition.precedence or 0, found.key))
     rows: list[list[object]] = []
-    for number, group in enumerate(catalog.groups.values()):
-        ranked = sorted(
-            (segment for segment in catalog.segments.values() if segment.definition.group == group.key),
-            key=lambda segment: (segment.definition.precedence or 0, segment.key),
+    for number, segment in enumerate(live):
+        group = catalog.groups.get(segment.definition.group or "")
+        rows.append(
+            [
+                number,
+                segment.key,
+                groups[group.key] if group else None,
+                group.key if group else None,
+                segment.definition.precedence,
+                group is not None and group.definition.default == segment.key,
+            ]
         )
-        for segment in ranked:
-            if is_live(segment, run):
-                is_default = segment.key == group.definition.default
-                rows.append([number, len(rows), group.key, segment.key, segment.definition.precedence, is_default])
     if rows:
-        con.executemany("insert into segments_ranks values (?, ?, ?, ?, ?, ?)", rows)
+        con.executemany("insert into segments.candidate_ranks values (?, ?, ?, ?, ?, ?)", rows)
+    return {segment.key: number for number, segment in enumerate(live)}
 
 
-def _selects(segment: CatalogSegment) -> Iterator[str]:
-    """Yield the queries for a segment's members by rule and by inclusion."""
+def _selects(segment: CatalogSegment, number: int) -> Iterator[str]:
+    """Yield the queries for a segment's claims by rule and by inclusion."""
     key = literal(segment.key)
     barriers = hard_conditions(segment)
     sides = {listing.side for listing in segment.listings}
@@ -133,11 +156,15 @@ def _selects(segment: CatalogSegment) -> Iterator[str]:
         barriers.append(f"customer_id not in ({_listed(key, 'exclude')})")
     rule = "false" if segment.condition is None else to_sql(segment.condition, CANDIDATE_MEMBERSHIP)
     if segment.condition is not None:
-        where = " and ".join([rule, *barriers])
-        yield f"select customer_id, {key} as segment_key, 'rule' as via from {FEATURES} where {where}"
+        yield _select(number, [rule, *barriers], is_included=False)
     if "include" in sides:
-        where = " and ".join([f"({rule}) is not true", f"customer_id in ({_listed(key, 'include')})", *barriers])
-        yield f"select customer_id, {key} as segment_key, 'include' as via from {FEATURES} where {where}"
+        listed = f"customer_id in ({_listed(key, 'include')})"
+        yield _select(number, [f"({rule}) is not true", listed, *barriers], is_included=True)
+
+
+def _select(number: int, conditions: list[str], *, is_included: bool) -> str:
+    columns = f"rowid as customer_number, {number}::smallint as segment_number, {is_included} as is_included"
+    return f"select {columns} from {FEATURES} where {' and '.join(conditions)}"
 
 
 def hard_conditions(segment: CatalogSegment) -> list[str]:
@@ -158,20 +185,19 @@ def _listed(key: str, side: str) -> str:
 
 def _admit(con: Connection, catalog: Catalog, live: list[CatalogSegment]) -> None:
     """Write the membership of one level: all claims outside groups, the winners within."""
-    free = [literal(segment.key) for segment in live if segment.definition.group is None]
+    free = [segment.key for segment in live if segment.definition.group is None]
     if free:
         con.execute(
-            "insert into segments.candidate_membership "
-            f"select * from segments.candidate where segment_key in ({', '.join(free)})"
+            "insert into segments.candidate_members select p.* from segments.candidate_claims as p "
+            "inner join segments.candidate_ranks as r on p.segment_number = r.segment_number "
+            f"where r.segment_key in ({', '.join(literal(key) for key in free)})"
         )
     grouped = [segment for segment in live if segment.definition.group is not None]
-    if not grouped:
-        return
-    keys = ", ".join(literal(segment.key) for segment in grouped)
-    con.execute(_WINNERS.format(keys=keys, parent=_parents(catalog, grouped)))
-    con.execute(_EFFECTIVE)
-    con.execute(_GROUPED_MEMBERS)
-    con.execute(_CONFLICTS)
+    if grouped:
+        keys = ", ".join(literal(segment.key) for segment in grouped)
+        con.execute(_WINNERS.format(keys=keys, parent=_parents(catalog, grouped)))
+        con.execute(_GROUPED_MEMBERS)
+        con.execute(_LOSSES)
 
 
 def _parents(catalog: Catalog, grouped: list[CatalogSegment]) -> str:
@@ -181,7 +207,9 @@ def _parents(catalog: Catalog, grouped: list[CatalogSegment]) -> str:
         parent = catalog.groups[group].definition.parent
         if parent is not None:
             conditions += (
-                f" and (r.group_key <> {literal(group)} or c.customer_id in (select e.customer_id "
-                f"from segments.candidate_effective as e where e.group_key = {literal(parent)}))"
+                f" and (r.group_key <> {literal(group)} or p.customer_number in ("
+                "select m.customer_number from segments.candidate_members as m "
+                "inner join segments.candidate_ranks as q on m.segment_number = q.segment_number "
+                f"where q.group_key = {literal(parent)}))"
             )
     return conditions

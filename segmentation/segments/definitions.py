@@ -8,7 +8,7 @@ these models.
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 #: Plain ASCII: letters that only look alike can't make two keys out of one.
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -115,6 +115,12 @@ class Segment(_Model):
     def is_evaluated(self) -> bool:
         """Whether its lifecycle lets it have members."""
         return self.lifecycle in {"active", "deprecated"}
+
+    @field_validator("rule", mode="before")
+    @classmethod
+    def _reads_truth(cls, rule: object) -> object:
+        # YAML takes a bare `true` for a boolean; as a rule it means everyone.
+        return str(rule).lower() if isinstance(rule, bool) else rule
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

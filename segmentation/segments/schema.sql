@@ -1,10 +1,6 @@
--- What the rules say now: the candidate that the gate judges.
-create table if not exists segments.candidate (
-    customer_id varchar not null,
-    segment_key varchar not null,
-    via varchar not null               -- rule, include, exclude, account, model, override
-);
-
+-- What the rules say now, and what would be published, are the candidate's: segments.candidate (customer_id,
+-- segment_key, via rule or include), segments.candidate_membership and segments.candidate_effective are views
+-- over numbered tables, made with each candidate (decisions.py).
 -- One winner per customer and exclusive group, published with membership.
 create table if not exists segments.effective (
     customer_id varchar not null,

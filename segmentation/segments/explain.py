@@ -1,0 +1,266 @@
+"""Why a customer is in a segment, or is not: the rule clause by clause, and all that overrules it.
+
+Belongs here: putting published facts together for one customer. Does not belong here: deciding
+(``decisions.py``) and the truth of clauses (``evaluation.py``). It reads published tables only, so it works on
+the readers' copy and says what was decided, not what today's catalog would decide.
+"""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from segmentation.errors import NotFoundError
+from segmentation.segments.evaluation import Clause, explain_condition, plain
+from segmentation.segments.faults import did_you_mean
+from segmentation.segments.parser import parse_rule
+from segmentation.segments.publications import latest_publication
+from segmentation.segments.reasons import Circumstances, find_reason
+from segmentation.warehouse import Connection, table_exists
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentExplanation:
+    """One segment, one customer.
+
+    Attributes:
+        segment_key: The segment.
+        name: Its name for people.
+        segment_version: Version that decided.
+        is_member: What is published.
+        reason: Why, in one word; see ``reasons.py``.
+        sentence: The reason for people.
+        since: Moment of entry, for a member.
+        owner: Who answers for the segment.
+        rule: The rule's text in normal form; ``None`` for a list.
+        clauses: The rule's truth, clause by clause.
+        consent: Required purpose to whether the customer allows it.
+        overrides: Entries of inclusion and exclusion lists for the customer.
+        group: Exclusive group with its winner for the customer; ``None`` outside groups.
+    """
+
+    segment_key: str
+    name: str
+    segment_version: int
+    is_member: bool
+    reason: str
+    sentence: str
+    since: datetime | None
+    owner: str
+    rule: str | None
+    clauses: Clause | None
+    consent: dict[str, bool]
+    overrides: list[dict[str, object]]
+    group: dict[str, object] | None
+
+    def as_dict(self) -> dict[str, object]:
+        """The explanation as JSON-ready facts."""
+        return {
+            "segment_key": self.segment_key,
+            "name": self.name,
+            "segment_version": self.segment_version,
+            "is_member": self.is_member,
+            "reason": self.reason,
+            "sentence": self.sentence,
+            "since": plain(self.since),
+            "owner": self.owner,
+            "rule": self.rule,
+            "clauses": self.clauses.as_dict() if self.clauses else None,
+            "consent": self.consent,
+            "overrides": self.overrides,
+            "group": self.group,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One customer, with every segment asked for.
+
+    Attributes:
+        asked_for: The customer id that was asked for.
+        customer_id: The customer it stands for now.
+        identity: How the two are related, and which older ids were merged into the customer.
+        as_of: Moment that the published membership describes.
+        features_as_of: Moment that the feature values describe.
+        segments: Members first, then by key.
+    """
+
+    asked_for: str
+    customer_id: str
+    identity: dict[str, object]
+    as_of: datetime
+    features_as_of: datetime
+    segments: list[SegmentExplanation] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, object]:
+        """The explanation as JSON-ready facts."""
+        return {
+            "asked_for": self.asked_for,
+            "customer_id": self.customer_id,
+            "identity": self.identity,
+            "as_of": plain(self.as_of),
+            "features_as_of": plain(self.features_as_of),
+            "segments": [segment.as_dict() for segment in self.segments],
+        }
+
+
+def explain(con: Connection, customer_id: str, segment_key: str | None = None) -> Explanation:
+    """Say why a customer is, or is not, in a segment or in each segment.
+
+    Args:
+        con: The warehouse or the readers' copy.
+        customer_id: A customer id; one that was merged away stands for the customer it was merged into.
+        segment_key: The segment; every evaluated segment where it is left out.
+
+    Raises:
+        NotFoundError: Nothing is published yet, the segment does not exist, or the customer is unknown. Unknown
+            is not "not a member": nothing was decided about such a customer.
+    """
+    publication = latest_publication(con) if table_exists(con, "segments", "publications") else None
+    if publication is None:
+        raise NotFoundError("no membership has been published yet", where="segments.publications", repair="strata run")
+    facts = _Facts(con, customer_id)
+    explanation = Explanation(
+        asked_for=customer_id,
+        customer_id=facts.customer_id,
+        identity=facts.identity,
+        as_of=publication.as_of,
+        features_as_of=facts.row["as_of"],
+    )
+    for definition in _definitions(con, segment_key):
+        explanation.segments.append(_explain_segment(facts, definition))
+    explanation.segments.sort(key=lambda found: (not found.is_member, found.segment_key))
+    return explanation
+
+
+class _Facts:
+    """What is published about one customer."""
+
+    def __init__(self, con: Connection, asked_for: str) -> None:
+        self.customer_id = _current_id(con, asked_for)
+        self.types: dict[str, str] = dict(
+            con.execute(
+                "select column_name, data_type from information_schema.columns "
+                "where table_schema = 'features' and table_name = 'customer_features' "
+                "and table_catalog = current_database()"
+            ).fetchall()
+        )
+        found = _rows(con, "select * from features.customer_features where customer_id = ?", self.customer_id)
+        if not found:
+            raise NotFoundError(
+                f"customer {asked_for} is unknown: nothing was decided about them",
+                where="features.customer_features",
+                expected="an active customer that was seen before the last run",
+                repair="strata lookup, or look for the id in identity.customers",
+            )
+        self.row = found[0]
+        self.membership = {
+            row["segment_key"]: row
+            for row in _rows(con, "select * from segments.membership where customer_id = ?", self.customer_id)
+        }
+        self.effective = {
+            row["group_key"]: row["segment_key"]
+            for row in _rows(con, "select * from segments.effective where customer_id = ?", self.customer_id)
+        }
+        self.parents = dict(con.execute("select group_key, parent_key from segments.groups").fetchall())
+        self.overrides = _rows(
+            con,
+            "select segment_key, side, status, reason, until_date, listed_in from segments.overrides "
+            "where customer_id = ? order by all",
+            self.customer_id,
+        )
+        self.identity = self._identity(con, asked_for)
+
+    def _identity(self, con: Connection, asked_for: str) -> dict[str, object]:
+        merged: list[str] = []
+        if table_exists(con, "identity", "customer_aliases"):
+            found = con.execute(
+                "select old_customer_id from identity.customer_aliases where customer_id = ? order by 1",
+                [self.customer_id],
+            ).fetchall()
+            merged = [row[0] for row in found]
+        return {"is_alias": asked_for != self.customer_id, "merged_ids": merged}
+
+
+def _current_id(con: Connection, asked_for: str) -> str:
+    if not table_exists(con, "identity", "customer_aliases"):
+        return asked_for
+    found = con.execute(
+        "select customer_id from identity.customer_aliases where old_customer_id = ?", [asked_for]
+    ).fetchall()
+    return str(found[0][0]) if found else asked_for
+
+
+def _rows(con: Connection, sql: str, *values: object) -> list[dict[str, Any]]:
+    cursor = con.execute(sql, list(values))
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _definitions(con: Connection, segment_key: str | None) -> list[dict[str, Any]]:
+    found = _rows(con, "select * from segments.catalog order by segment_key")
+    if segment_key is None:
+        return [row for row in found if row["is_evaluated"]]
+    chosen = [row for row in found if row["segment_key"] == segment_key]
+    if not chosen:
+        known = [row["segment_key"] for row in found]
+        raise NotFoundError(
+            f"there is no segment {segment_key}{did_you_mean(segment_key, known)}",
+            where="segments.catalog",
+            expected=", ".join(known),
+            repair="strata segments",
+        )
+    return chosen
+
+
+def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
+    key, definition = row["segment_key"], json.loads(row["definition"])
+    member = facts.membership.get(key)
+    clauses = None
+    if definition["rule"] is not None:
+        condition = parse_rule(definition["rule"], facts.types)
+        clauses = explain_condition(condition, facts.row, facts.membership.keys())
+    consented = facts.row.get("consented_purposes") or []
+    consent = {purpose: purpose in consented for purpose in row["purposes"]}
+    overrides = [
+        {name: plain(value) for name, value in entry.items() if name != "segment_key"}
+        for entry in facts.overrides
+        if entry["segment_key"] == key
+    ]
+    group_key = row["group_key"]
+    group: dict[str, object] | None = None
+    if group_key is not None:
+        group = {"group_key": group_key, "precedence": row["precedence"], "winner": facts.effective.get(group_key)}
+    reason, sentence = find_reason(
+        Circumstances(
+            catalog_row=row,
+            residency=definition["residency"],
+            member_via=member["via"] if member else None,
+            clauses=clauses,
+            consent=consent,
+            sides=frozenset(entry["side"] for entry in overrides if entry["status"] == "applied"),
+            region=facts.row.get("residency_region"),
+            winner=facts.effective.get(group_key),
+            lacking_parent=_lacking_parent(facts, group_key),
+        )
+    )
+    return SegmentExplanation(
+        segment_key=key,
+        name=row["name"],
+        segment_version=row["segment_version"],
+        is_member=member is not None,
+        reason=reason,
+        sentence=sentence,
+        since=member["entered_at"] if member else None,
+        owner=row["owner"],
+        rule=definition["rule"],
+        clauses=clauses,
+        consent=consent,
+        overrides=overrides,
+        group=group,
+    )
+
+
+def _lacking_parent(facts: _Facts, group_key: str | None) -> str | None:
+    parent = facts.parents.get(group_key)
+    return None if parent is None or parent in facts.effective else str(parent)
