@@ -4,10 +4,12 @@ Belongs here: engines, how SQLite begins a transaction, upserts in the dialects 
 belong here: tables (``tables.py`` for the state, ``stores/`` for destinations).
 """
 
+from collections.abc import Iterable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Executable, NullPool, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, ExecutionContext
 from sqlalchemy.sql.dml import Insert
@@ -72,6 +74,27 @@ def upsert(connection: Connection, table: Table) -> Insert:
         index_elements=list(table.primary_key.columns),
         set_={column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key},
     )
+
+
+def write_many(
+    connection: Connection, statement: Executable, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
+) -> None:
+    """Execute a statement for many rows of text and integers, in half the time the driver-neutral way takes.
+
+    Args:
+        connection: An open transaction.
+        statement: An insert, upsert or delete whose parameters are named like ``columns``.
+        columns: Names of the values in each row, in their order.
+        rows: The values; no other types, because nothing converts them.
+    """
+    compiled = statement.compile(dialect=connection.dialect, column_keys=columns)  # type: ignore[attr-defined]
+    if compiled.positiontup is None:
+        connection.exec_driver_sql(str(compiled), [dict(zip(columns, row, strict=True)) for row in rows])
+    elif tuple(compiled.positiontup) == columns:
+        connection.exec_driver_sql(str(compiled), list(rows))
+    else:
+        order = itemgetter(*(columns.index(name) for name in compiled.positiontup))
+        connection.exec_driver_sql(str(compiled), [order(row) for row in rows])
 
 
 def _parsed(url: str) -> URL:

@@ -18,7 +18,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from segmentation.run import Run
-from segmentation.sync.engine import open_engine, open_reader, shown, upsert
+from segmentation.sync.engine import open_engine, open_reader, shown, upsert, write_many
 from segmentation.sync.faults import StateError, translated
 from segmentation.sync.tables import CHANGE_LOG, DESIRED, METADATA, RUNS, VIEWS
 from segmentation.sync.views import View
@@ -261,12 +261,10 @@ class State:
             kept = [change for change in chunk if change[3] is not None]
             gone = [change for change in chunk if change[3] is None]
             if kept:
-                connection.execute(
-                    put,
-                    [{"view_id": view_id, "customer_id": c[2], "value": c[3], "version": c[0]} for c in kept],
-                )
+                columns = ("view_id", "customer_id", "value", "version")
+                write_many(connection, put, columns, [(view_id, c[2], c[3], c[0]) for c in kept])
             if gone:
-                connection.execute(drop, [{"b_view": view_id, "b_customer": change[2]} for change in gone])
+                write_many(connection, drop, ("b_view", "b_customer"), [(view_id, c[2]) for c in gone])
             crash_point("mid_publish_tx")
 
 

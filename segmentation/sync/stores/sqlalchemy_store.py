@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from segmentation.sync.engine import open_engine, shown, upsert
+from segmentation.sync.engine import open_engine, shown, upsert, write_many
 from segmentation.sync.faults import DestinationError, FencedError, translated
 from segmentation.sync.state import CrashPoint, Row, chunks
 from segmentation.sync.stores.contract import Batch, Confirmation, Position
@@ -46,6 +46,7 @@ POSITIONS = Table(
     Column("max_staleness_seconds", BigInteger),
 )
 _READ_ROWS = 50_000
+_COLUMNS = ("customer_id", "value")
 
 
 def members_prefix(destination: str) -> str:
@@ -209,14 +210,14 @@ class SqlAlchemyStore:
 
     def _load(self, connection: Connection, members: Table, rows: list[Row]) -> None:
         if rows:
-            connection.execute(insert(members), [{"customer_id": row[0], "value": row[1]} for row in rows])
+            write_many(connection, insert(members), _COLUMNS, rows)
 
     def _write(self, connection: Connection, members: Table, upserts: list[Row], deletes: list[str]) -> None:
         for part in chunks(upserts):
-            connection.execute(upsert(connection, members), [{"customer_id": r[0], "value": r[1]} for r in part])
+            write_many(connection, upsert(connection, members), _COLUMNS, part)
         gone = delete(members).where(members.c.customer_id == bindparam("b_customer"))
         for names in chunks(deletes):
-            connection.execute(gone, [{"b_customer": customer_id} for customer_id in names])
+            write_many(connection, gone, ("b_customer",), [(customer_id,) for customer_id in names])
 
     def _drop_old_generations(self, served: int) -> None:
         """Keep what is served and the generation before it, which readers may still be reading."""
