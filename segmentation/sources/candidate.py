@@ -69,14 +69,16 @@ def build_candidate(con: Connection, run: Run, *, landing: Path, mappings: tuple
         StrataError: The disk is full, or memory ran out; the last candidate and all published tables stand.
     """
     con.execute("set timezone = 'UTC'")
-    contracts.ensure_schema(con, STAGE)
-    ensure_entity_tables(con)
+    with transaction(con):
+        contracts.ensure_schema(con, STAGE)
+        ensure_entity_tables(con)
     inventory = take_inventory(landing, mappings)
     findings = list(inventory.findings)
     loaded = loaded_files(con)
     if not inventory.files:
         findings.append(_empty_landing(landing, inventory, was_loaded=bool(loaded)))
-    create_drafts(con)
+    with transaction(con):
+        create_drafts(con)
     entries = _stage_files(con, run, inventory.files, loaded)
     _settle_duplicates(con, entries)
     with transaction(con):

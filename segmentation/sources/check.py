@@ -23,6 +23,7 @@ from segmentation.sources.landing import LandedFile, fingerprint, format_of, unr
 from segmentation.sources.mapping import EntityMapping, SourceMapping
 from segmentation.sources.reader import FileRows, open_rows, peek_columns
 from segmentation.sources.staging import missing_columns, require_columns, stage_rows
+from segmentation.sources.summary import REASON_KIND
 from segmentation.sources.tables import DRAFT_QUARANTINE, create_drafts, ensure_entity_tables
 from segmentation.warehouse import Connection
 
@@ -195,7 +196,7 @@ def _try_entity(
         [mapping.entity, sample],
     ).fetchall()
     reasons = con.execute(
-        f"select regexp_replace(reason, '''.*''', '…') as kind, count(*) as n from {DRAFT_QUARANTINE} "
+        f"select {REASON_KIND} as kind, count(*) as n from {DRAFT_QUARANTINE} "
         "where entity = ? group by kind order by n desc, kind limit ?",
         [mapping.entity, sample],
     ).fetchall()

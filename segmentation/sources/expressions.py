@@ -8,6 +8,7 @@ DuckDB's own syntax tree, so what is checked is exactly what will be executed.
 import difflib
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -95,12 +96,17 @@ def parse_expression(text: str) -> Expression:
     return Expression(text, tuple(columns))
 
 
+@cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    """An engine of its own that parses and never executes what it is given."""
+    return duckdb.connect()
+
+
 def _parse(text: str) -> dict[str, Any]:
-    with duckdb.connect() as con:
-        try:
-            found = con.execute("select json_serialize_sql(?)", [f"select (\n{text}\n)"]).fetchall()
-        except duckdb.Error as error:
-            raise ExpressionError(f"not an SQL expression: {error}") from error
+    try:
+        found = _parser().cursor().execute("select json_serialize_sql(?)", [f"select (\n{text}\n)"]).fetchall()
+    except duckdb.Error as error:
+        raise ExpressionError(f"not an SQL expression: {error}") from error
     tree = json.loads(found[0][0])
     if tree["error"]:
         raise ExpressionError(f"not an SQL expression: {tree['error_message']}")

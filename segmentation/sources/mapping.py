@@ -257,7 +257,8 @@ def parse_mapping(document: Document) -> SourceMapping:
 
 
 def _explain(error: ValidationError, document: Document) -> CatalogError:
-    first = error.errors()[0]
+    # A misspelt key is reported twice, as unknown and as missing; the first says more.
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     location: Location = tuple(first["loc"])
     name = str(location[-1]) if location else "file"
     dotted = ".".join(str(part + 1) if isinstance(part, int) else part for part in location)

@@ -29,6 +29,7 @@ _RAW = "source_file_rows"
 _REJECTS = "source_file_rejects"
 _SCANS = "source_file_scans"
 _MALFORMED = "source_file_malformed"
+_SHIFTS = "source_file_shifts"
 _TEXT_COLUMN = "_text"
 
 
@@ -77,7 +78,7 @@ def open_rows(con: Connection, file: LandedFile, scratch: Path) -> Iterator[File
         with open_text(file.path, file.feed.encoding, is_compressed=file.is_compressed, scratch=scratch) as text:
             yield _open_csv(con, file, text) if file.format == "csv" else _open_ndjson(con, file, text)
     finally:
-        for table in (_RAW, _REJECTS, _SCANS, _MALFORMED):
+        for table in (_RAW, _REJECTS, _SCANS, _MALFORMED, _SHIFTS):
             con.execute(f"drop table if exists temp.{table}")
 
 
@@ -131,14 +132,14 @@ def _open_csv(con: Connection, file: LandedFile, text: TextFile) -> FileRows:
 
 def _open_ndjson(con: Connection, file: LandedFile, text: TextFile) -> FileRows:
     # JSON text never holds a bare control character, so this delimiter splits no valid line.
-    options = (
-        f"header = false, delim = '\x01', quote = '', escape = '', columns = {{{literal(_TEXT_COLUMN)}: 'VARCHAR'}}"
-    )
+    delimiter = literal("\x01\x02\x03\x04")
+    struct = f"{{{literal(_TEXT_COLUMN)}: 'VARCHAR'}}"
+    options = f"header = false, delim = {delimiter}, quote = '', escape = '', columns = {struct}"
     _load_text(con, file, text, options)
     _number_rejects(con, text, lines_before_data=0)
     lines = _numbered(con, {}, "null")
     con.execute(
-        f"insert into {_MALFORMED} select {LINE_COLUMN}, 'the line is not a JSON object', "
+        f"insert into {_MALFORMED} select {LINE_COLUMN}, 'the row is not a JSON object', "
         f"json_object('_row', {_TEXT_COLUMN}) from {lines.relation} "
         f"where {_TEXT_COLUMN} is not null and not {_is_object()}"
     )
@@ -195,14 +196,15 @@ def _load_sql(path: Path, options: str) -> str:
 
 def _number_rejects(con: Connection, text: TextFile, *, lines_before_data: int) -> None:
     """Write the rows that the reader refused to the malformed table, numbered as data rows."""
-    blanks = []
-    if con.execute(f"select 1 from {_REJECTS} limit 1").fetchall() and lines_before_data:
-        blanks = text.blank_line_offsets()
+    runs: list[tuple[int, int]] = []
+    if lines_before_data and con.execute(f"select 1 from {_REJECTS} limit 1").fetchall():
+        runs = text.blank_runs()
     con.execute(
         f"""
         create or replace temp table {_MALFORMED} as
         select
-            line - {lines_before_data} - len(list_filter(?::bigint[], lambda b: b < line_byte_position)) as line,
+            -- A refused row's position may be that of the blank lines before it, so whole runs are counted.
+            line - {lines_before_data} - coalesce(blank.lines, 0) as line,
             case error_type
                 when 'MISSING COLUMNS' then 'the row has too few columns'
                 when 'TOO MANY COLUMNS' then 'the row has too many columns'
@@ -212,10 +214,12 @@ def _number_rejects(con: Connection, text: TextFile, *, lines_before_data: int) 
                 else concat('the row can not be read: ', error_type)
             end as reason,
             json_object('_row', csv_line) as raw
-        from {_REJECTS}
+        from {_REJECTS} as refused
+        asof left join (select unnest(?::bigint[]) as begins, unnest(?::bigint[]) as lines) as blank
+        on refused.line_byte_position >= blank.begins
         qualify row_number() over (partition by line, line_byte_position order by column_idx, error_type) = 1
         """,
-        [blanks],
+        [[begins for begins, _ in runs], [lines for _, lines in runs]],
     )
 
 
@@ -227,14 +231,18 @@ def _numbered(con: Connection, columns: dict[str, str], raw: str) -> FileRows:
         relation = f"(select *, rowid + 1 as {LINE_COLUMN} from {_RAW})"
     else:
         # The j-th refused row, on line r, moves every row from ordinal r - j + 1 on by at least j.
+        con.execute(
+            f"""
+            create or replace temp table {_SHIFTS} as
+            select line - j + 1 as threshold, max(j) as shift
+            from (select line, row_number() over (order by line) as j from {_MALFORMED})
+            group by all
+            """
+        )
         relation = f"""(
             select n.* exclude (ordinal), ordinal + coalesce(s.shift, 0) as {LINE_COLUMN}
             from (select *, rowid + 1 as ordinal from {_RAW}) as n
-            asof left join (
-                select line - j + 1 as threshold, max(j) as shift
-                from (select line, row_number() over (order by line) as j from {_MALFORMED})
-                group by all
-            ) as s on n.ordinal >= s.threshold
+            asof left join {_SHIFTS} as s on n.ordinal >= s.threshold
         )"""
     return FileRows(relation, columns, raw, kept + refused, _MALFORMED)
 

@@ -18,6 +18,9 @@ from segmentation.warehouse import Connection
 #: Most frequent reasons of the quarantine that a report shows.
 _REASONS_SHOWN = 10
 
+#: SQL for a reason without the value it shows, to count reasons of one kind.
+REASON_KIND = "regexp_replace(reason, '''.*?'' is not ', '… is not ', 'gs')"
+
 _FILES = """
 create or replace table sources.candidate_files (
     file_id bigint not null, entity varchar not null, source varchar not null, path varchar not null,
@@ -211,10 +214,8 @@ def report(
     ).fetchall()[0]
     names = ("read", "duplicate", "late", "quarantined")
     reasons = con.execute(
-        """
-        select regexp_replace(reason, '''.*''', '…') as kind, count(*) as n from sources.candidate_quarantine
-        group by kind order by n desc, kind limit ?
-        """,
+        f"select {REASON_KIND} as kind, count(*) as n from sources.candidate_quarantine "
+        "group by kind order by n desc, kind limit ?",
         [_REASONS_SHOWN],
     ).fetchall()
     new = {entry.file_id for entry in entries.values()}

@@ -52,9 +52,18 @@ def create_drafts(con: Connection) -> None:
 
 def promote_drafts(con: Connection) -> None:
     """Make the drafts the candidate; call it in the transaction that stamps the candidate."""
+    # After a first load the candidate is a view of the published table.
+    kinds = dict(
+        con.execute(
+            "select table_name, table_type from information_schema.tables "
+            "where table_schema = 'sources' and table_name like 'candidate_%'"
+        ).fetchall()
+    )
     for name in (*ENTITIES, "quarantine"):
-        _drop(con, f"candidate_{name}")
-        con.execute(f"alter table sources.draft_{name} rename to candidate_{name}")
+        old = f"candidate_{name}"
+        if old in kinds:
+            con.execute(f"drop {'view' if kinds[old] == 'VIEW' else 'table'} sources.{old}")
+        con.execute(f"alter table sources.draft_{name} rename to {old}")
 
 
 def _column_list(entity: Entity) -> str:
@@ -62,12 +71,3 @@ def _column_list(entity: Entity) -> str:
         f"{quote(column.name)} {column.type}{' not null' if column.required else ''}"
         for column in (*entity.columns, *PROVENANCE)
     )
-
-
-def _drop(con: Connection, name: str) -> None:
-    # After a first load the candidate is a view of the published table.
-    found = con.execute(
-        "select table_type from information_schema.tables where table_schema = 'sources' and table_name = ?", [name]
-    ).fetchall()
-    if found:
-        con.execute(f"drop {'view' if found[0][0] == 'VIEW' else 'table'} sources.{name}")

@@ -24,6 +24,7 @@ from segmentation.sources.landing import unreadable
 _CHUNK = 4 * 1024 * 1024
 _GZIP_WINDOW = 31
 _BLANK_LINE = re.compile(rb"(?<=\n)\r?\n")
+_LINE_END = 2
 _PEEKED_LINES = 100
 #: Longest header that is looked at, in bytes.
 _MAX_HEADER = 1024 * 1024
@@ -66,8 +67,8 @@ class TextFile:
                     keys.update(dict.fromkeys(found) if isinstance(found, dict) else {})
         return list(keys)
 
-    def blank_line_offsets(self) -> list[int]:
-        """Return the byte positions of blank lines, in order."""
+    def blank_runs(self) -> list[tuple[int, int]]:
+        """Return runs of blank lines: where each begins, in bytes, and how many blank lines there are up to its end."""
         offsets: list[int] = []
         position = 0
         previous = b""
@@ -78,7 +79,14 @@ class TextFile:
                 offsets += [start + found.start() for found in _BLANK_LINE.finditer(window)]
                 position += len(chunk)
                 previous = window[-2:]
-        return sorted(set(offsets))
+        runs: list[tuple[int, int]] = []
+        end = -1
+        for number, offset in enumerate(sorted(set(offsets)), start=1):
+            # Two bytes apart at most: a line end is one byte or two.
+            is_joined = runs and offset - end <= _LINE_END
+            runs[-1 if is_joined else len(runs) :] = [(runs[-1][0] if is_joined else offset, number)]
+            end = offset
+        return runs
 
 
 @contextmanager

@@ -1,0 +1,139 @@
+"""Mapping files: what they mean, and how their mistakes are reported."""
+
+from pathlib import Path
+
+import pytest
+
+from segmentation.errors import CatalogError
+from segmentation.sources.mapping import load_mappings
+
+GOOD = """\
+source: crm
+description: Customers.
+owner: team:sales
+feeds:
+  - folder: crm_customers
+    entities:
+      - entity: customer_records
+        columns:
+          source_customer_id: CustomerID
+          updated_at: {column: Changed, format: "%d/%m/%Y"}
+          country: {constant: GB}
+          company_name: {expression: "trim(Company)"}
+        reject:
+          - {when: "CustomerID is null", reason: customer id is missing}
+"""
+
+
+def read(folder: Path, text: str, name: str = "crm.yml"):
+    (folder / name).write_text(text, encoding="utf-8")
+    return load_mappings(folder)
+
+
+def test_a_mapping_says_what_it_reads(tmp_path: Path) -> None:
+    (mapping,) = read(tmp_path, GOOD)
+    feed = mapping.feeds[0]
+    assert mapping.source == "crm"
+    assert mapping.path == tmp_path / "crm.yml"
+    assert (feed.pattern, feed.format, feed.encoding, feed.delimiter, feed.null_values) == (
+        "*",
+        None,
+        "utf-8",
+        ",",
+        ("",),
+    )
+    assert feed.reads == ("CustomerID", "Changed", "Company")
+    assert feed.entities[0].needs == ("CustomerID", "Changed")
+    assert feed.entities[0].columns["country"].constant == "GB"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("customer_records", "customer_record", 7, "did you mean 'customer_records'"),
+        ("updated_at:", "updatedat:", 10, "did you mean 'updated_at'"),
+        ("          source_customer_id: CustomerID\n", "", 8, "required column source_customer_id"),
+        ("folder:", "foldr:", 5, "unknown key 'foldr'; did you mean 'folder'"),
+        ("  - folder: crm_customers\n    entities", "  - entities", 5, "the key 'folder' is missing"),
+        ("owner:", "ownr:", 3, "unknown key 'ownr'; did you mean 'owner'"),
+        ("{constant: GB}", "{constnt: GB}", 11, "did you mean 'constant'"),
+        ("{constant: GB}", "{constant: GB, column: x}", 11, "exactly one of column, constant, expression"),
+        ("{constant: GB}", "{constant: GB, format: x}", 11, "not with a constant"),
+        ("country: {constant: GB}", "country: {column: c, format: '%Y'}", 11, "format is for timestamps and dates"),
+        ("trim(Company)", "trimm(Company)", 12, "function trimm is not allowed in a mapping; did you mean trim"),
+        ("trim(Company)", "(select 1)", 12, "a subquery"),
+        ("CustomerID is null", "read_text('x') is null", 14, "function read_text"),
+        ("when:", "wen:", 14, "unknown key 'wen'; did you mean 'when'"),
+        ("folder: crm_customers", "folder: ../secrets", 5, "below the landing root"),
+        ("folder: crm_customers", "folder: /etc", 5, "below the landing root"),
+        ("folder: crm_customers", "folder: f\n    encoding: utf-9", 6, "unknown encoding 'utf-9'"),
+        ("folder: crm_customers", "folder: f\n    delimiter: ';;'", 6, "one character"),
+        ("folder: crm_customers", "folder: f\n    format: xlsx", 6, "csv"),
+        ("        reject:", "        one_row_per: [company]\n        reject:", 13, "did you mean 'company_name'"),
+        ("owner: team:sales", "owner: team:sales\nowner: x", 4, "stands twice"),
+        ("feeds:\n", "feeds: [\n", 5, "not a YAML file"),
+        ("source: crm", "source: ''", 1, "at least 1 character"),
+    ],
+)
+def test_mistakes_name_the_line_and_what_was_meant(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+    assert old in GOOD
+    with pytest.raises(CatalogError, match=says) as caught:
+        read(tmp_path, GOOD.replace(old, new, 1))
+    assert caught.value.where == f"{tmp_path / 'crm.yml'}:{line}"
+    assert caught.value.expected
+    assert caught.value.repair
+
+
+def test_an_entity_is_filled_once_per_feed(tmp_path: Path) -> None:
+    entity = GOOD[GOOD.index("      - entity") :]
+    with pytest.raises(CatalogError, match="fills customer_records twice") as caught:
+        read(tmp_path, GOOD + entity)
+    assert caught.value.where.endswith(":15")
+
+
+def test_two_files_can_not_claim_one_source(tmp_path: Path) -> None:
+    read(tmp_path, GOOD)
+    with pytest.raises(CatalogError, match=r"'crm' is mapped by two files") as caught:
+        read(tmp_path, GOOD, "crm2.yml")
+    assert "crm2.yml:1" in caught.value.where
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just text"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(CatalogError, match="holds no mapping"):
+        read(tmp_path, text)
+
+
+def test_a_folder_or_file_that_can_not_be_read_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="no folder of source mappings"):
+        load_mappings(tmp_path / "missing")
+    (tmp_path / "bad.yml").write_bytes(b"source: \xff\xfe")
+    with pytest.raises(CatalogError, match="can't be read"):
+        load_mappings(tmp_path)
+
+
+def test_the_hash_follows_what_changes_rows_and_nothing_else(tmp_path: Path) -> None:
+    def hash_of(text: str) -> str:
+        (mapping,) = read(tmp_path, text)
+        return mapping.feeds[0].hash_of(mapping.feeds[0].entities[0], mapping.source)
+
+    base = hash_of(GOOD)
+    assert hash_of(GOOD) == base
+    assert hash_of(GOOD.replace("Customers.", "Other words.")) == base
+    assert hash_of(GOOD.replace("crm_customers", "elsewhere")) == base
+    assert hash_of("# a comment\n" + GOOD) == base
+    for old, new in [
+        ("{constant: GB}", "{constant: FR}"),
+        ("%d/%m", "%m/%d"),
+        ("source: crm", "source: crm2"),
+        ("trim(", "upper("),
+        ("id is missing", "id is absent"),
+        ("folder: crm_customers", "folder: crm_customers\n    null_values: ['-']"),
+        ("folder: crm_customers", "folder: crm_customers\n    encoding: latin-1"),
+    ]:
+        assert hash_of(GOOD.replace(old, new)) != base, new
+
+
+def test_every_shipped_mapping_is_valid() -> None:
+    folder = Path(__file__).parents[3] / "catalog" / "sources"
+    assert "online_retail" in {mapping.source for mapping in load_mappings(folder)}
