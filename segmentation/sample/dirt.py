@@ -19,7 +19,7 @@ create or replace macro typed_email(address, k, stream) as case below(k, stream 
 end;
 create or replace macro typed_phone(calling_code, trunk, national_number, k, stream) as
 case below(k, stream || ' phone', 8)
-    when 0 then '00' || calling_code || ' ' || national_number
+    when 0 then case calling_code when '1' then '1' else '00' || calling_code end || ' ' || national_number
     when 1 then '+' || calling_code || ' ' || left(national_number, 3) || '-' || substr(national_number, 4)
     when 2 then '+' || calling_code || ' (' || left(national_number, 3) || ') ' || substr(national_number, 4)
     when 3 then trunk || left(national_number, 3) || ' ' || substr(national_number, 4)

@@ -85,7 +85,7 @@ class World:
     @property
     def middle(self) -> date:
         """Day of the first full exports; later rows and changes come as a second delivery."""
-        return self.start + timedelta(days=max(1, self.days // 2))
+        return self.start + timedelta(days=self.days // 2)
 
     def moment(self, day: int, hour: int = 0) -> datetime:
         """Return a moment of the period's ``day``, counted from 0, kept within the period."""
