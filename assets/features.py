@@ -13,7 +13,13 @@ from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
 from assets.metadata import catalog_link, report_metadata
 from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
-from orchestration.dbt_project import StrataTranslator, build_arguments, dbt_environment, release_warehouse
+from orchestration.dbt_project import (
+    BUILD_ARGUMENTS,
+    StrataTranslator,
+    dbt_environment,
+    release_warehouse,
+    target_folder,
+)
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
 from segmentation.features.candidate import build_candidate
@@ -82,9 +88,11 @@ def run_dbt(
     warehouse = strata.warehouse()
     with warehouse.write() as con:
         ledger.require_upstream_open(con, stage_name)
-    with warehouse.exclusive(), dbt_environment(strata.settings):
+    with warehouse.exclusive(), dbt_environment(strata.settings, run):
         try:
-            invocation = dbt.cli(build_arguments(run), context=context)
+            # One folder per step, used again by every run: dbt finds what it parsed last time.
+            target = target_folder(strata.settings) / context.op.name
+            invocation = dbt.cli(BUILD_ARGUMENTS, context=context, target_path=target)
             yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
         finally:
             release_warehouse()

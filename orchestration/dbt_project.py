@@ -5,7 +5,6 @@ belong here: which models a step builds (`assets/`), or the models themselves (`
 """
 
 import fcntl
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -54,11 +53,16 @@ class StrataTranslator(DagsterDbtTranslator):
         return [_OWNERS[group]] if group in _OWNERS else None
 
 
+def target_folder(settings: Settings) -> Path:
+    """Where dbt writes what it derives from the project: with the data, so that the code may be read-only."""
+    return settings.data / "dbt"
+
+
 def load_project(settings: Settings) -> DbtProject:
     """Return the dbt project with a manifest that is not older than any of its files."""
-    project = DbtProject(project_dir=settings.dbt_project, profiles_dir=settings.dbt_project)
-    target = settings.dbt_project / "target"
-    target.mkdir(exist_ok=True)
+    target = target_folder(settings)
+    target.mkdir(parents=True, exist_ok=True)
+    project = DbtProject(project_dir=settings.dbt_project, profiles_dir=settings.dbt_project, target_path=target)
     with (target / ".parse.lock").open("w") as lock:
         # Two processes that load definitions at once must not write one manifest.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -91,19 +95,19 @@ def dbt_resource(project: DbtProject) -> DbtCliResource:
     )
 
 
-def build_arguments(run: Run) -> list[str]:
-    """Return the arguments of a dbt build for a run: models and data tests, with the run's moment.
-
-    Unit tests judge code, not data; they run with the test suite.
-    """
-    variables = {"as_of": run.as_of.isoformat(sep=" ", timespec="seconds")}
-    return ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
+#: What a run builds: models and the data tests of its selection. Unit tests judge code; they run with the tests.
+BUILD_ARGUMENTS = ("build", "--exclude-resource-type", "unit_test")
 
 
 @contextmanager
-def dbt_environment(settings: Settings) -> Iterator[None]:
-    """Tell dbt, in this process and in those it starts, which warehouse to use; take it back at the end."""
+def dbt_environment(settings: Settings, run: Run | None = None) -> Iterator[None]:
+    """Tell dbt, in this process and in those it starts, which warehouse and which moment; take it back at the end.
+
+    The moment goes through the environment because a variable on the command line makes dbt parse anew.
+    """
     values = {
+        **({"STRATA_DBT_AS_OF": run.as_of.isoformat(sep=" ", timespec="seconds")} if run else {}),
+        "DBT_TARGET_PATH": str(target_folder(settings)),
         "STRATA_WAREHOUSE": str(settings.warehouse.path),
         "STRATA_DBT_MEMORY_LIMIT": settings.memory_limit,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",

@@ -1,7 +1,9 @@
 {# The moment a run describes, as 'YYYY-MM-DD HH:MM:SS' (UTC). Building without it would let the machine's clock, or a
    placeholder, into results; so it stops. Parsing, compiling for documentation and linting need none. #}
 {% macro as_of() -%}
-    {%- set moment = var('as_of', none) -%}
+    {#- Read from the environment only when SQL is written: a variable, or a read while parsing, would make every
+        new moment parse the whole project anew. -#}
+    {%- set moment = var('as_of', none) or (env_var('STRATA_DBT_AS_OF', '') if execute else '') or none -%}
     {%- if moment is none and execute and flags.WHICH in ('run', 'build', 'test') -%}
         {{ exceptions.raise_compiler_error(
             "the variable as_of is missing: say which moment the models describe, "
