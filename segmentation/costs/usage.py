@@ -7,6 +7,7 @@ join is larger than it must be (rule C7). Does not belong here: membership (`mem
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from segmentation.costs.epochs import epoch_sql, stage_epochs
 from segmentation.costs.pools import NO_SEGMENT, UNATTRIBUTED
 from segmentation.run import Run
 from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
@@ -39,32 +40,6 @@ DRIVERS: dict[str, Driver] = {
     "members": Driver("", "members"),
 }
 
-_PERIODS = """
-create or replace temp table costs_work_periods as
-with cuts as (
-    select distinct cut from (
-        select effective_from as cut from costs_work_pieces
-        union all select effective_to from costs_work_pieces
-        union all select known_since from costs_work_pieces
-    )
-    where isfinite(cut)
-),
-starts as (
-    select driver_date, cast(driver_date as timestamp) as starts_at from costs_work_days
-    union
-    select d.driver_date, c.cut
-    from cuts as c inner join costs_work_days as d on cast(c.cut as date) = d.driver_date
-)
-select
-    driver_date,
-    starts_at,
-    coalesce(
-        lead(starts_at) over (partition by driver_date order by starts_at),
-        cast(driver_date as timestamp) + interval 1 day
-    ) as ends_at
-from starts
-"""
-
 #: Rows of a key that was stated more than once share a hash; only they need the exact look.
 _REPEATED = """
 create or replace temp table costs_work_repeated as
@@ -86,21 +61,19 @@ _NEWEST = """
 """
 
 _USAGE = """
-create or replace temp table costs_work_usage as
-select u.driver_date, u.starts_at, {customer} as customer_id, {sums}
-from (
-    select p.driver_date, p.starts_at, {identity}, {measures}
-    from {rows} as r
-    inner join costs_work_periods as p
-        on
-            cast(r.{at} as date) = p.driver_date
-            and r.{at} >= p.starts_at
-            and r.{at} < p.ends_at
-    where r.{at} <= $as_of
-    group by all
-) as u
-{lookups}
+create or replace temp table costs_work_raw_usage as
+select d.driver_date, {epoch} as epoch, {identity}, {measures}
+from {rows} as r
+inner join costs_work_epoch_days as d on cast(r.{at} as date) = d.driver_date
+where r.{at} <= $as_of
 group by all
+"""
+
+_CUSTOMERS = """
+create or replace temp table costs_work_usage as
+select u.driver_date, u.epoch, {customer} as customer_id, {drivers}
+from costs_work_raw_usage as u
+{lookups}
 """
 
 #: Whose a request is that names an account and no person.
@@ -123,35 +96,34 @@ group by all
 """
 
 _PLACED = """
+create or replace temp table costs_work_placed as
+select
+    u.driver_date,
+    case when u.customer_id is null then {unattributed} else coalesce(s.segment_key, {no_segment}) end as segment_key,
+    coalesce(s.share_count, 1) as share_count,
+    {sums}
+from costs_work_usage as u
+left join costs_work_spans as s
+    on
+        s.allocation_view = {view}
+        and u.customer_id = s.customer_id
+        and s.first_epoch <= u.epoch
+        and u.epoch < s.end_epoch
+group by all
+"""
+
+_QUANTITIES = """
 insert into costs_work_drivers
-with placed as (
-    select
-        u.driver_date,
-        case
-            when u.customer_id is null then {unattributed} else coalesce(p.segment_key, {no_segment})
-        end as segment_key,
-        coalesce(p.share_count, 1) as share_count,
-        sum(u.{driver}) as quantity,
-        coalesce(sum(u.{driver}) filter (where u.starts_at < p.known_since), 0) as filled
-    from costs_work_usage as u
-    left join costs_work_pieces as p
-        on
-            p.allocation_view = {view}
-            and u.customer_id = p.customer_id
-            and p.effective_from <= u.starts_at
-            and u.starts_at < p.effective_to
-    group by all
-)
 select
     driver_date,
     {driver_name},
     {view},
     segment_key,
-    cast(sum(quantity * {parts} // share_count) as bigint),
-    cast(sum(filled * {parts} // share_count) as bigint)
-from placed
+    cast(sum({driver} * {parts} // share_count) as bigint),
+    cast(sum({driver}_filled * {parts} // share_count) as bigint)
+from costs_work_placed
 group by all
-having sum(quantity) > 0
+having sum({driver}) > 0
 """
 
 
@@ -167,26 +139,15 @@ def stage_usage(con: Connection, run: Run, drivers: Iterable[str], views: dict[s
         drivers: Keys of ``DRIVERS``.
         views: Allocation views, each with the parts that its quantities are counted in.
     """
-    con.execute(_PERIODS)
+    stage_epochs(con)
     con.execute(_OWNERS, [run.as_of, run.as_of])
     needed = [key for key in drivers if DRIVERS[key].entity]
     for entity in dict.fromkeys(DRIVERS[key].entity for key in needed):
-        if not table_exists(con, "sources", entity):
-            continue
-        of_entity = [key for key in needed if DRIVERS[key].entity == entity]
-        _add_up(con, run, entity, of_entity)
-        for driver in of_entity:
+        if table_exists(con, "sources", entity):
+            of_entity = [key for key in needed if DRIVERS[key].entity == entity]
+            _add_up(con, run, entity, of_entity)
             for view, parts in views.items():
-                con.execute(
-                    _PLACED.format(
-                        driver=driver,
-                        driver_name=literal(driver),
-                        view=literal(view),
-                        parts=parts,
-                        unattributed=literal(UNATTRIBUTED),
-                        no_segment=literal(NO_SEGMENT),
-                    )
-                )
+                _place(con, of_entity, view, parts)
 
 
 def count_negative(con: Connection) -> list[tuple[object, int]]:
@@ -215,17 +176,36 @@ def _add_up(con: Connection, run: Run, entity: str, drivers: list[str]) -> None:
         _USAGE.format(
             rows=rows,
             at=at,
+            epoch=epoch_sql(con, f"r.{at}"),
             identity=", ".join(f"r.{name}" for name in ("source", *used)),
             measures=", ".join(f"sum({measure}) as {driver}" for driver, measure in measures.items()),
-            sums=", ".join(f"cast(sum({driver}) as hugeint) as {driver}" for driver in drivers),
-            customer=f"coalesce({', '.join(f'by_{name}.customer_id' for name in used)})" if used else "null::varchar",
-            lookups="\n".join(_lookup_sql(name) for name in used),
         ),
         {"as_of": run.as_of},
+    )
+    con.execute(
+        _CUSTOMERS.format(
+            customer=f"coalesce({', '.join(f'by_{name}.customer_id' for name in used)})" if used else "null::varchar",
+            drivers=", ".join(f"u.{driver}" for driver in drivers),
+            lookups="\n".join(_lookup_sql(name) for name in used),
+        )
     )
     for driver, measure in measures.items():
         totals = _TOTALS.format(rows=rows, at=at, driver=literal(driver), measure=measure)
         con.execute(totals, {"as_of": run.as_of})
+
+
+def _place(con: Connection, drivers: list[str], view: str, parts: int) -> None:
+    filled = "coalesce(sum(u.{0}) filter (where u.epoch < s.known_epoch), 0) as {0}_filled"
+    con.execute(
+        _PLACED.format(
+            view=literal(view),
+            unattributed=literal(UNATTRIBUTED),
+            no_segment=literal(NO_SEGMENT),
+            sums=", ".join(f"sum(u.{driver}) as {driver}, {filled.format(driver)}" for driver in drivers),
+        )
+    )
+    for driver in drivers:
+        con.execute(_QUANTITIES.format(driver=driver, driver_name=literal(driver), view=literal(view), parts=parts))
 
 
 def _lookup_sql(name: str) -> str:

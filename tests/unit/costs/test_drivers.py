@@ -46,6 +46,18 @@ def test_a_customer_who_moved_at_noon_is_split_by_usage(tiers) -> None:
     assert tiers.allocated("c") == {"core": 75_000_000, "vip": 25_000_000}
 
 
+@pytest.mark.parametrize("hours", [5, 23])
+def test_a_day_of_many_changes_is_split_at_each(tiers, hours: int) -> None:
+    """Few changes are compared one by one, many through a list; both must agree with the clock."""
+    for hour in range(hours):
+        end = DAY + timedelta(hours=hour + 1) if hour < hours - 1 else None
+        tiers.member("ann", "core" if hour % 2 else "vip", DAY + timedelta(hours=hour), end)
+        tiers.request(DAY + timedelta(hours=hour, minutes=59), user_id="ann", times=hour + 1)
+    tiers.build(tiers.pools(EDGE))
+    vip = sum(hour + 1 for hour in range(hours) if hour % 2 == 0)
+    assert quantities(tiers) == {"vip": vip, "core": hours * (hours + 1) // 2 - vip}
+
+
 def test_a_customer_between_two_segments_is_in_none(tiers) -> None:
     tiers.member("ann", "core", DAY - timedelta(days=30), NOON)
     tiers.member("ann", "vip", NOON + timedelta(hours=2))
