@@ -1,6 +1,7 @@
 """A small company, built by dbt once per session, and how tests look things up in it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,6 +33,11 @@ class DbtProject:
     warehouse: Path
     target: Path
     directory: Path = PROJECT
+
+    @property
+    def artifacts(self) -> Path:
+        """Manifest and compiled models of the whole run, which later calls leave alone."""
+        return self.target.with_name("artifacts")
 
     def dbt(self, *arguments: str, as_of: datetime | None = AS_OF) -> subprocess.CompletedProcess[str]:
         """Call dbt as a run does; the result holds its output."""
@@ -357,4 +363,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
         build_candidate(con, run, load_contract(PROJECT))
         publish(con, run)
     project.build("build", "--select", "tag:marts")
+    shutil.copytree(project.target, project.artifacts)
     return project
+
+
+@pytest.fixture(scope="session")
+def compiled(project: DbtProject) -> dict[str, str]:
+    """SQL of every model, as it ran."""
+    folder = project.artifacts / "compiled" / "strata" / "models"
+    # Tests are compiled into folders named after the YAML that defines them.
+    return {path.stem: path.read_text() for path in folder.rglob("*.sql") if ".yml" not in str(path.parent)}

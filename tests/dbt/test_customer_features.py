@@ -127,12 +127,3 @@ def test_marts_say_what_is_published(project: Any) -> None:
     assert project.rows("select sum(effective_micros) as cost from marts.fct_segment_costs_daily") == [
         {"cost": 2_000_000}
     ]
-
-
-def test_dbt_builds_over_the_view_that_publishing_leaves(project: Any) -> None:
-    before = project.rows("from features.customer_features order by customer_id")
-    kind = "select table_type from information_schema.tables where table_name = 'candidate_customer_features'"
-    assert project.rows(kind) == [{"table_type": "VIEW"}]
-    project.build("run", "--select", "customer_features")
-    assert project.rows(kind) == [{"table_type": "BASE TABLE"}]
-    assert project.rows("from features.candidate_customer_features order by customer_id") == before
