@@ -42,7 +42,8 @@ class TruthResult:
     @property
     def sentence(self) -> str:
         """The result as one line for a message."""
-        return f"{self.name} ({self.table}): observed {self.observed}, expected {self.expected}"
+        example = "; for example " + ", ".join(f"{k} {v}" for k, v in self.sample[0].items()) if self.sample else ""
+        return f"{self.name} ({self.table}): observed {self.observed}{example}; expected {self.expected}"
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON-ready facts."""

@@ -15,7 +15,7 @@ FINDINGS = "candidate_findings"
 
 #: Share of a source's rows that may be refused for reasons its mapping does not name, and how few are too few to judge.
 _REFUSED_SHARE = 0.05
-_REFUSED_FLOOR = 10
+_REFUSED_FLOOR = 20
 
 _CHECK = "see what is wrong with it: strata check-source FILE; then correct the file or its mapping in catalog/sources"
 _BUG = "report it: no row may be lost between file, table and quarantine"

@@ -103,8 +103,9 @@ def test_a_closed_gate_stops_the_run_and_explains_itself(chain: Callable[[list[i
     assert toys.reached == []
     gate = evaluations(result)["sources_gate"]
     assert gate.severity == dg.AssetCheckSeverity.ERROR
-    assert "toys_are_whole (sources.candidate_toys): observed 1 row against it, expected no negative toy" in str(
-        gate.description
+    assert gate.description == (
+        "toys_are_whole (sources.candidate_toys): observed 1 row against it; for example toy -3; "
+        "expected no negative toy"
     )
     repair = str(gate.metadata["repair"].value)
     assert "mend the toys" in repair

@@ -55,7 +55,7 @@ def test_a_failed_candidate_is_not_published_and_the_message_says_how_to_repair(
         ledger.require_passed(con, "sources", later)
     message = raised.value.message
     assert "2 of 3 truths failed" in message
-    assert "orders_exist (sources.candidate): observed 0, expected at least 1 row" in message
+    assert "orders_exist (sources.candidate): observed 0; for example line 3; expected at least 1 row" in message
     assert "last good version, of run run-1 as of 2026-11-01 00:00" in message
     assert candidate in raised.value.where
     assert raised.value.repair == "land the missing file; strata run --from sources"

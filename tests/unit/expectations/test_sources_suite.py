@@ -30,7 +30,7 @@ MISTAKES = {
     "every_file_is_readable": (
         f"insert into {FILES} select * replace ('rejected' as status, 0 as rows_quarantined) from {FILES}"
     ),
-    "few_rows_are_refused": refuse("channel: it is odd; order_id: required value is missing", 10),
+    "few_rows_are_refused": refuse("channel: it is odd; order_id: required value is missing", 20),
     "no_file_is_refused_whole": f"update {FILES} set rows_read = 2, rows_loaded = 0, rows_duplicate = 0",
     "every_row_is_accounted_for": f"update {FILES} set rows_read = 101",
     "loaded_rows_are_in_their_table": "delete from sources.candidate_orders where line = 1",
@@ -96,7 +96,7 @@ def test_a_run_without_new_files_passes(rerun: Connection, check: Check) -> None
 
 
 @pytest.mark.parametrize(
-    ("reason", "rows"), [("a test order", 60), ("order_id: required value is missing", 9)], ids=["named", "too few"]
+    ("reason", "rows"), [("a test order", 60), ("order_id: required value is missing", 19)], ids=["named", "too few"]
 )
 def test_expected_or_rare_dirt_closes_nothing(good: Connection, check: Check, reason: str, rows: int) -> None:
     good.execute(f"update {FILES} set rows_duplicate = 68, rows_loaded = 30; delete from sources.candidate_orders")
@@ -117,7 +117,7 @@ def test_expected_or_rare_dirt_closes_nothing(good: Connection, check: Check, re
 def test_every_reason_that_no_mapping_names_counts(good: Connection, check: Check, reason: str) -> None:
     good.execute(f"update {FILES} set rows_duplicate = 68, rows_loaded = 30; delete from sources.candidate_orders")
     good.execute("update sources.candidate set rows_loaded = 0")
-    good.execute(refuse(reason, 10))
+    good.execute(refuse(reason, 20))
     assert check(good, SUITE) == {"few_rows_are_refused"}
 
 
