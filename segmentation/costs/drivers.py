@@ -9,7 +9,10 @@ from segmentation.costs.memberships import stage_memberships
 from segmentation.costs.pools import CostPools
 from segmentation.costs.usage import DRIVERS, count_negative, stage_usage
 from segmentation.run import Run
-from segmentation.warehouse import Connection
+from segmentation.warehouse import Connection, count
+
+#: Counted whether or not a pool needs them: unit costs are also given per order and per 1,000 requests.
+UNIT_DRIVERS: tuple[str, ...] = ("orders", "requests")
 
 _DAYS = """
 create or replace temp table costs_work_days as
@@ -64,7 +67,8 @@ def stage_drivers(con: Connection, run: Run, pools: CostPools, costing_group: st
     )
     stage_memberships(con, run, pools, costing_group)
     stage_members(con, run)
-    stage_usage(con, run, pools.drivers, views)
+    if count(con, "costs_work_days"):
+        stage_usage(con, run, sorted({*pools.drivers, *UNIT_DRIVERS}), views)
     con.execute(_MISMATCHES)
     if "compute_ms" in pools.drivers:
         for day, rows in count_negative(con):

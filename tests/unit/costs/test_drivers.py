@@ -195,6 +195,14 @@ def test_orders_and_events_drive_too(tiers) -> None:
     assert tiers.allocated("d") == {"__unattributed__": 9_000_000}
 
 
+def test_orders_and_requests_are_counted_without_a_pool_for_unit_costs(tiers) -> None:
+    tiers.insert("sources.orders", order_id="o", source="shop", ordered_at=NOON, user_id="bob")
+    tiers.request(user_id="bob", times=2)
+    tiers.build(tiers.pools(EDGE | {"driver": "members"}))
+    assert quantities(tiers, "orders") == {"core": 1}
+    assert quantities(tiers) == {"core": 2}
+
+
 def test_a_charge_over_several_days_is_shared_by_the_usage_of_all_of_them(tiers) -> None:
     tiers.member("ann", "vip", DAY - timedelta(days=9))
     tiers.charge("month", "10.00", start=datetime(2026, 10, 1), days=31, service_name="edge")
