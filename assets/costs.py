@@ -24,6 +24,7 @@ TABLES = {
     "drivers_daily": "What segments used per day: the quantities that costs follow.",
     "allocations": "Each charge's shares by segment, in the exclusive and the full view.",
     "reconciliation": "For each charge, charged against allocated; the difference must be zero.",
+    "findings": "What the allocation found odd: idle below zero, drivers that do not match.",
 }
 
 
