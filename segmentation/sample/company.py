@@ -35,9 +35,9 @@ GENERATOR_VERSION = 1
 #: What the landing folder says of itself; files at its root are not feeds.
 MANIFEST = "_sample.json"
 
-#: What `make run` generates: lively, and loaded in seconds.
+#: What `make run` generates: enough for every segment of the catalog, and loaded in seconds.
 DEFAULT_CUSTOMERS = 2_500
-DEFAULT_DAYS = 120
+DEFAULT_DAYS = 240
 DEFAULT_SEED = 42
 
 _FEEDS: tuple[tuple[str, Callable[[World, Landing], None]], ...] = (
@@ -106,7 +106,7 @@ def generate(
         )
     tell = progress or (lambda _: None)
     scratch = landing / WRITING
-    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(scratch.parent, ignore_errors=True)
     scratch.mkdir(parents=True)
     truth.mkdir(parents=True, exist_ok=True)
     try:
@@ -127,7 +127,7 @@ def generate(
             files.publish()
             _write_manifest(landing, world, report)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(scratch.parent, ignore_errors=True)
     return report
 
 

@@ -41,7 +41,7 @@ def _draw_bursts(world: World) -> int:
         select
             person,
             (1000 * least(pow(1 - unit(person, 'bursts'), -0.5), 20)
-                * case part when 'heavy_api' then 30 else 1 end)::bigint as weight
+                * case part when 'heavy_api' then 80 else 1 end)::bigint as weight
         from people
         where is_api_user
         """,
@@ -59,9 +59,9 @@ def _draw_bursts(world: World) -> int:
                 part = 'heavy_api' as is_heavy,
                 user_id,
                 account_id,
-                is_heavy and chance(b, 'in the spike', 80000) as is_spike,
+                is_heavy and chance(b, 'in the spike', 300000) as is_spike,
                 not is_spike and chance(b, 'in the bad release', 40000) as is_bad,
-                from_day + below(b, 'burst day', greatest(1, to_day - from_day)) as drawn_day
+                rising(b, 'burst day', from_day, to_day) as drawn_day
             from numbered join people using (person)
         )
         select

@@ -22,8 +22,8 @@ class Window:
 
 
 def api_spike(world: World) -> Window:
-    """When the heavy API users called far more often than ever: four hours, eleven days before the end."""
-    start = world.moment(world.days - 11, hour=9)
+    """When the heavy API users called far more often than ever: four hours, three days before the end."""
+    start = world.moment(world.days - 3, hour=9)
     return Window(start, start + timedelta(hours=4))
 
 

@@ -19,7 +19,7 @@ from segmentation.sample.world import World
 
 #: The parts people play, with their share of the customers in parts of ten thousand; the rest is steady.
 PARTS: dict[str, int] = {
-    "heavy_api": 100,
+    "heavy_api": 50,
     "vip": 250,
     "churner": 800,
     "fraudster": 60,
@@ -28,6 +28,12 @@ PARTS: dict[str, int] = {
     "support_heavy": 200,
 }
 
+
+#: The company's own accounts, which behave like a thief and like an unhappy customer; the catalog excludes them.
+OWN_ACCOUNTS: dict[str, str] = {
+    "checkout.test@strata.example": "fraudster",
+    "support.test@strata.example": "support_heavy",
+}
 
 #: First and last names a country has; keys of names and towns are country * _POOL + position.
 _POOL = 10
@@ -78,7 +84,9 @@ def _parts(world: World) -> None:
         bound += share
         cases.append(f"when below(person, 'part', 10000) < {bound} then '{part}'")
     # The first people play one part each, so that even a tiny company has all of them.
+    # The company's own accounts follow.
     first = f"when person < {2 * len(PARTS)} then {sql_list(tuple(PARTS))}[1 + person % {len(PARTS)}]"
+    own = _cases(tuple(OWN_ACCOUNTS.values()))
     countries = [number for number, country in enumerate(COUNTRIES) for _ in range(country.weight)]
     world.run(
         f"""
@@ -88,11 +96,16 @@ def _parts(world: World) -> None:
             part = 'heavy_api' or chance(person, 'business', 120000) as is_business,
             pick({countries}, person, 'country')::bigint as country_no
         from (
-            select person, case {first} {" ".join(cases)} else 'steady' end as part
+            select person, case {first} {own} {" ".join(cases)} else 'steady' end as part
             from (select range as person from range({world.customers}))
         )
         """
     )
+
+
+def _cases(values: tuple[str, ...]) -> str:
+    """Give each of the company's own accounts its value, as branches of a case expression."""
+    return " ".join(f"when person = {2 * len(PARTS) + n} then '{value}'" for n, value in enumerate(values))
 
 
 def _accounts(world: World) -> None:
@@ -151,6 +164,7 @@ def _accounts(world: World) -> None:
 
 
 def _people(world: World) -> None:
+    own = _cases(tuple(OWN_ACCOUNTS))
     world.run(
         f"""
         create or replace table people as
@@ -196,10 +210,10 @@ def _people(world: World) -> None:
             drawn.account_role,
             first_name,
             last_name,
-            first_fold || '.' || last_fold || drawn.person::varchar || '@'
-                || coalesce(
-                    accounts.domain, pick({sql_list(CONSUMER_DOMAINS)}, drawn.person, 'domain')
-                ) as email,
+            case {own}
+                else first_fold || '.' || last_fold || drawn.person::varchar || '@'
+                    || coalesce(accounts.domain, pick({sql_list(CONSUMER_DOMAINS)}, drawn.person, 'domain'))
+            end as email,
             case when chance(drawn.person, 'second address', 100000) then
                 left(first_fold, 1) || last_fold || '.' || drawn.person::varchar
                     || '@' || pick({sql_list(CONSUMER_DOMAINS)}, drawn.person, 'second domain')

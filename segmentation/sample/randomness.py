@@ -27,6 +27,8 @@ create or replace macro below(k, stream, n) as (draw(k, stream) % (n)::ubigint):
 create or replace macro unit(k, stream) as draw(k, stream) / 4294967296.0::double;
 create or replace macro chance(k, stream, ppm) as draw(k, stream) % 1000000 < ppm;
 create or replace macro pick(items, k, stream) as (items)[1 + below(k, stream, len(items))];
+create or replace macro rising(k, stream, low, high) as
+    low + floor(greatest(1, high - low) * unit(k, stream) * (1.5 - unit(k, stream) / 2))::bigint;
 create or replace macro token(k, stream) as lower(hex(4294967296 + draw(k, stream)));
 """
 
@@ -35,8 +37,9 @@ def install_macros(con: Connection, seed: int) -> None:
     """Create the macros that draw for ``seed``.
 
     ``draw`` gives 0 to 2³² − 1, ``below`` 0 to n − 1, ``unit`` 0 to 1 (exclusive), ``chance`` true in
-    ``ppm`` of a million keys, ``pick`` an item of a list, ``token`` nine hexadecimal digits, the first a
-    1, that differ for different keys of one stream.
+    ``ppm`` of a million keys, ``pick`` an item of a list, ``rising`` a whole number from low to high
+    (exclusive), three times as likely at the upper end as at the lower, ``token`` nine hexadecimal digits,
+    the first a 1, that differ for different keys of one stream.
     """
     con.execute(_MACROS.format(seed=literal(f"{seed}:")))
 

@@ -65,7 +65,7 @@ def _draw_orders(world: World) -> int:
             person,
             part,
             'PED-' || (10000000000 + k) as order_id,
-            first_day + below(k, 'order day', greatest(1, to_day - first_day)) as order_day,
+            rising(k, 'order day', first_day, to_day) as order_day,
             below(k, 'order second', 43200) + below(k, 'order second again', 36000) as second,
             pick(['web', 'web', 'app', 'app', 'store'], k, 'order channel') as channel,
             country,

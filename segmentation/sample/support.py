@@ -48,7 +48,7 @@ def _draw_tickets(world: World) -> int:
             pick(['delivery', 'payment', 'api', 'account', 'returns'], t, 'category') as category,
             pick(['low', 'normal', 'normal', 'high', 'urgent'], t, 'priority') as priority,
             timestamp '{world.start}'
-                + to_days((from_day + below(t, 'ticket day', greatest(1, to_day - from_day)))::integer)
+                + to_days(rising(t, 'ticket day', from_day, to_day)::integer)
                 + to_seconds(below(t, 'ticket second', 82000)) as opened_at,
             case when not chance(t, 'stays open', case part when 'support_heavy' then 450000 else 80000 end)
                 then opened_at + to_seconds(1800 + below(t, 'solved after', 86400 * 6))

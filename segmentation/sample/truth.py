@@ -15,6 +15,7 @@ from pathlib import Path
 from segmentation.sample.cloud_bill import restatement_nano
 from segmentation.sample.incidents import BAD_SERVICE, api_spike, bad_release, restated_month
 from segmentation.sample.names import PLACEHOLDER_EMAILS, PLACEHOLDER_PHONES
+from segmentation.sample.people import OWN_ACCOUNTS
 from segmentation.sample.usage import HOUSEHOLD_DEVICE, KIOSK_KEYS
 from segmentation.sample.world import World
 from segmentation.warehouse import literal
@@ -80,6 +81,8 @@ order by id_type, id_value, kind
 _SEGMENTS = """
 select person_id, part as label from people where part <> 'steady'
 union all
+select person_id, 'own_account' from people where email in {own}
+union all
 select distinct person_id, 'consent_withdrawn'
 from decisions join people using (person) where decision = 'revoked'
 order by person_id, label
@@ -96,7 +99,7 @@ def write_truth(world: World, truth: Path) -> None:
     for name, query in (
         ("persons", _PERSONS.replace("{customers}", str(world.customers))),
         ("shared_identifiers", _SHARED),
-        ("segments", _SEGMENTS),
+        ("segments", _SEGMENTS.replace("{own}", str(tuple(OWN_ACCOUNTS)))),
         ("accounts", _ACCOUNTS),
         ("incidents", "select * from incidents order by started_at, kind"),
         ("dirt", "select kind, entity, row_count from planted order by kind, entity"),

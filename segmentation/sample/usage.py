@@ -55,7 +55,7 @@ def _draw_sessions(world: World) -> int:
                 person,
                 part,
                 user_id is not null as has_login,
-                from_day + below(s, 'session day', greatest(1, to_day - from_day)) as day
+                rising(s, 'session day', from_day, to_day) as day
             from numbered join actors using (person)
         ),
         equipped as (

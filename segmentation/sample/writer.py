@@ -15,8 +15,9 @@ from pathlib import Path
 from segmentation.sample.world import World
 from segmentation.warehouse import literal
 
-#: Folder of files in the making; folders that begin with "_" are not feeds.
-WRITING = "_writing"
+#: Folder of files in the making; folders that begin with "_" are not feeds. It lies two levels deep, so that
+#: nothing in it looks like a landed file, even after a kill.
+WRITING = "_writing/work"
 
 #: File at the landing root with the names of all files that a sample put there.
 LISTING = "_sample_files.json"

@@ -1,9 +1,12 @@
 """The truth agrees with the files, and everything that was to be planted is there."""
 
+from pathlib import Path
+
 import phonenumbers
 
 from segmentation.identity.normalise import normalise_email, normalise_phone
 
+ROOT = Path(__file__).resolve().parents[3]
 QUIET = "timestamp '2026-11-01' - interval 45 day"
 
 
@@ -186,7 +189,19 @@ def test_parts_are_played(loaded) -> None:
         "late_payer",
         "support_heavy",
         "consent_withdrawn",
+        "own_account",
     }
+    excluded = (ROOT / "catalog" / "lists" / "own_test_accounts.csv").read_text()
+    own = rows(
+        loaded,
+        """
+        select id_value, label from truth.persons join truth.segments using (person_id)
+        where person_id in (select person_id from truth.segments where label = 'own_account')
+        and label <> 'own_account' and id_type = 'email' and origin = 'record'
+        """,
+    )
+    assert sorted(part for _, part in own if part != "consent_withdrawn") == ["fraudster", "support_heavy"]
+    assert all(email in excluded for email, _ in own)
 
 
 def test_incidents_show_in_telemetry(loaded) -> None:
