@@ -11,6 +11,7 @@ from orchestration.commands.console import Json, out, print_json
 from orchestration.settings import Settings, now
 from segmentation.errors import CatalogError
 from segmentation.segments.problems import CatalogProblem
+from segmentation.sources.check import FileCheck
 
 
 def find_problems(settings: Settings) -> list[CatalogProblem]:
@@ -103,8 +104,32 @@ def check_source(
 
     settings = Settings.load()
     mappings = load_mappings(settings.catalog / "sources")
-    report = check_file(file, mappings, feed=feed)
+    report = check_file(file, mappings, landing=settings.landing_folder, feed=feed or "")
     if as_json:
-        print_json(report)
-    if report.rejected:
+        print_json(report.as_dict())
+    else:
+        _show_file(report)
+    if not report.is_accepted:
         raise typer.Exit(1)
+
+
+def _show_file(report: FileCheck) -> None:
+    accepted = report.is_accepted
+    verdict = Text("would load", style="green") if accepted else Text("would be rejected", style="red")
+    out.print(Text(report.path, style="bold"), verdict, f"as {report.format}, feed {report.feed}")
+    if report.problem:
+        for name, text in report.problem.items():
+            out.print(Text(f"  {name + ':':<10} {text}"))
+    if report.columns_missing:
+        out.print(Text(f"  columns missing: {', '.join(report.columns_missing)}", style="red"))
+    if report.columns_unused:
+        out.print(Text(f"  columns not used: {', '.join(report.columns_unused)}", style="dim"))
+    if report.entities:
+        rows = [
+            (one.entity, one.rows_read, one.rows_loaded, one.rows_duplicate, one.rows_quarantined, one.is_loaded)
+            for one in report.entities
+        ]
+        out.print(table(["entity", "read", "to load", "duplicate", "to quarantine", "loaded before"], rows))
+    for one in report.entities:
+        for reason, rows in one.reasons.items():
+            out.print(Text(f"  {one.entity}: {rows:,} × {reason}"))

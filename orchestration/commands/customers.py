@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from orchestration.commands.console import Json, format_money, out, print_json, table
+from orchestration.commands.console import Json, format_cell, format_money, out, print_json, table
 from orchestration.commands.segment_summary import summarise_segments
 from orchestration.settings import Settings, now
 from segmentation.errors import NotFoundError
@@ -93,4 +93,42 @@ def explain(
         identifiers = customer_identifiers(con, customer_id)
         explanation = why(con, customer_id, segment)
     if as_json:
-        print_json({"customer_id": customer_id, "identifiers": identifiers, "explanation": explanation})
+        print_json({**explanation.as_dict(), "identifiers": identifiers})
+        return
+    out.print(Text(customer_id, style="bold"), f"as of {explanation.as_of:%Y-%m-%d %H:%M}")
+    merged = explanation.identity.get("merged_ids")
+    if merged:
+        out.print(Text(f"formerly also {merged}", style="dim"))
+    rows = [(one.id_type, one.id_value, one.last_seen_at, "; ".join(one.evidence[:2])) for one in identifiers]
+    out.print(table(["identifier", "value", "last seen", "evidence"], rows, title="Who"))
+    out.print()
+    if segment is None:
+        facts = [(one.segment_key, one.is_member, one.since, one.sentence) for one in explanation.segments]
+        out.print(table(["segment", "member", "since", "because"], facts, title="Segments"))
+        out.print("\nstrata explain CUSTOMER SEGMENT shows the rule, clause by clause.", style="dim")
+        return
+    for one in explanation.segments:
+        _show_segment(one)
+
+
+def _show_segment(one: SegmentExplanation) -> None:
+    verdict = Text("member", style="green") if one.is_member else Text("not a member", style="red")
+    out.print(Text(one.segment_key, style="bold"), verdict, f"version {one.segment_version}, owner {one.owner}")
+    out.print(Text(f"  {one.sentence}"))
+    if one.clauses:
+        _show_clause(one.clauses, 1)
+    for purpose, allowed in one.consent.items():
+        out.print(Text(f"  consent to {purpose}: {'yes' if allowed else 'no'}"))
+    for override in one.overrides:
+        out.print(Text("  list entry: " + ", ".join(f"{name} {value}" for name, value in override.items())))
+    if one.group:
+        out.print(Text("  group: " + ", ".join(f"{name} {value}" for name, value in one.group.items() if value)))
+
+
+def _show_clause(clause: Clause, depth: int) -> None:
+    mark = Text("✓ " if clause.truth else "✗ ", style="green" if clause.truth else "red")
+    values = ", ".join(f"{name} = {format_cell(value)}" for name, value in clause.values.items())
+    text = f"{clause.joined_by} of:" if clause.joined_by else clause.text
+    out.print(Text("  " * depth) + mark + Text(text) + Text(f"   {values}" if values else "", style="dim"))
+    for child in clause.children:
+        _show_clause(child, depth + 1)
