@@ -15,6 +15,8 @@ from segmentation.errors import SourceError
 from segmentation.run import Run, StageReport
 from segmentation.sources.duplicates import drop_duplicates
 from segmentation.sources.entities import ENTITIES
+from segmentation.sources.failures import require_space
+from segmentation.sources.feeds import EntityMapping, SourceMapping
 from segmentation.sources.landing import (
     Finding,
     Fingerprint,
@@ -24,8 +26,7 @@ from segmentation.sources.landing import (
     require_unchanged,
     take_inventory,
 )
-from segmentation.sources.mapping import EntityMapping, SourceMapping
-from segmentation.sources.reader import open_rows, require_space
+from segmentation.sources.reader import open_rows
 from segmentation.sources.staging import Staged, require_columns, stage_rows, unstage_file
 from segmentation.sources.summary import FileEntry, report, write_summary
 from segmentation.sources.tables import create_drafts, ensure_entity_tables, promote_drafts

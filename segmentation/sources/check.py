@@ -19,8 +19,8 @@ from segmentation.errors import NotFoundError, SourceError
 from segmentation.run import Run
 from segmentation.sources.candidate import LedgerKey
 from segmentation.sources.duplicates import drop_duplicates
+from segmentation.sources.feeds import EntityMapping, SourceMapping
 from segmentation.sources.landing import LandedFile, fingerprint, format_of, unreadable
-from segmentation.sources.mapping import EntityMapping, SourceMapping
 from segmentation.sources.reader import FileRows, open_rows, peek_columns
 from segmentation.sources.staging import missing_columns, require_columns, stage_rows
 from segmentation.sources.summary import REASON_KIND

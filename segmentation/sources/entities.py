@@ -1,7 +1,7 @@
 """The canonical entities: what every source is mapped to.
 
 Belongs here: names, types and keys of ``sources.<entity>``. Does not belong here: how a file becomes one
-(`mapping.py`, `loader.py`) or what its values mean to identity (`segmentation/identity`).
+(`feeds.py`, `staging.py`) or what its values mean to identity (`segmentation/identity`).
 
 Identity columns are carried as they came; nothing here normalises. Every table also has the columns of
 ``PROVENANCE``. Rows are append-only: a changed row of the same key is a new row, and readers take the

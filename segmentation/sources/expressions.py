@@ -96,9 +96,24 @@ def parse_expression(text: str) -> Expression:
     return Expression(text, tuple(columns))
 
 
+def accepts_format(text: str) -> bool:
+    """Say whether ``text`` is a strptime format."""
+    try:
+        _parser().cursor().execute("select try_strptime('', ?)", [text]).fetchall()
+    except duckdb.Error:
+        return False
+    return True
+
+
+def accepts_constant(text: str, kind: str) -> bool:
+    """Say whether ``text`` is a value of the DuckDB type ``kind`` (a trusted name)."""
+    found = _parser().cursor().execute(f"select try_cast(? as {kind}) is not null", [text]).fetchall()
+    return bool(found[0][0])
+
+
 @cache
 def _parser() -> duckdb.DuckDBPyConnection:
-    """An engine of its own that parses and never executes what it is given."""
+    """An engine of its own, without data: it parses what it is given and never executes it."""
     return duckdb.connect()
 
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from segmentation.errors import SourceError
-from segmentation.sources.mapping import FeedMapping, Format, SourceMapping
+from segmentation.sources.feeds import FeedMapping, Format, SourceMapping
 
 _FORMATS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
 

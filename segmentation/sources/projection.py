@@ -1,14 +1,14 @@
 """A mapping as SQL: from the raw columns of a file to typed canonical values, with a reason for every refusal.
 
 Belongs here: casts, required values, reject rules, and the wording of reasons. Does not belong here: reading
-files (`reader.py`) or writing rows (`staging.py`). Nothing is rounded, shifted or guessed in silence: a value
-that its type can't hold exactly is refused.
+files (`reader.py`) or writing rows (`staging.py`). No value is shifted or guessed in silence: one that
+its type can't hold is refused; decimals alone are rounded, to their column's scale.
 """
 
 from dataclasses import dataclass
 
 from segmentation.sources.entities import Column
-from segmentation.sources.mapping import ColumnRule, EntityMapping
+from segmentation.sources.feeds import ColumnRule, EntityMapping
 from segmentation.warehouse import literal, quote
 
 _KINDS = {

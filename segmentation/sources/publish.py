@@ -10,7 +10,7 @@ import duckdb
 from segmentation import contracts
 from segmentation.run import Run, StageReport
 from segmentation.sources.entities import ENTITIES, Entity
-from segmentation.sources.reader import require_space
+from segmentation.sources.failures import require_space
 from segmentation.sources.tables import all_columns, candidate_of, published_of
 from segmentation.warehouse import Connection, count, quote, swap_table, transaction
 

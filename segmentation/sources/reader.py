@@ -8,7 +8,6 @@ A row's number is its ordinal among the data rows of the file, from 1: the heade
 and a quoted value that spans lines is one row. In NDJSON it is the line of the file.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from pathlib import Path
 
 import duckdb
 
-from segmentation.errors import SourceError, StrataError
+from segmentation.errors import SourceError
+from segmentation.sources.failures import explained
+from segmentation.sources.feeds import LINE_COLUMN
 from segmentation.sources.landing import LandedFile
-from segmentation.sources.mapping import LINE_COLUMN
 from segmentation.sources.text import TextFile, open_text, read_header
 from segmentation.warehouse import Connection, literal, quote
 
@@ -30,7 +30,9 @@ _REJECTS = "source_file_rejects"
 _SCANS = "source_file_scans"
 _MALFORMED = "source_file_malformed"
 _SHIFTS = "source_file_shifts"
+_OBJECTS = "source_file_objects"
 _TEXT_COLUMN = "_text"
+_PEEKED_OBJECTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def open_rows(con: Connection, file: LandedFile, scratch: Path) -> Iterator[File
         with open_text(file.path, file.feed.encoding, is_compressed=file.is_compressed, scratch=scratch) as text:
             yield _open_csv(con, file, text) if file.format == "csv" else _open_ndjson(con, file, text)
     finally:
-        for table in (_RAW, _REJECTS, _SCANS, _MALFORMED, _SHIFTS):
+        for table in (_RAW, _REJECTS, _SCANS, _MALFORMED, _SHIFTS, _OBJECTS):
             con.execute(f"drop table if exists temp.{table}")
 
 
@@ -89,7 +91,7 @@ def peek_columns(con: Connection, file: LandedFile, scratch: Path) -> list[str]:
         SourceError: The file as a whole can't be read.
     """
     if file.format == "parquet":
-        with _explained(file):
+        with explained(file):
             return [str(row[0]) for row in con.execute(_describe_sql(file.path)).fetchall()]
     with open_text(file.path, file.feed.encoding, is_compressed=file.is_compressed, scratch=scratch) as text:
         if file.format == "csv":
@@ -103,7 +105,7 @@ def _describe_sql(path: Path) -> str:
 
 def _open_parquet(con: Connection, file: LandedFile) -> FileRows:
     path = literal(str(file.path))
-    with _explained(file):
+    with explained(file):
         described = con.execute(_describe_sql(file.path)).fetchall()
         rows = con.execute(f"select sum(num_rows) from parquet_file_metadata({path})").fetchall()[0][0]
     columns = {str(row[0]): str(row[1]) for row in described}
@@ -138,31 +140,44 @@ def _open_ndjson(con: Connection, file: LandedFile, text: TextFile) -> FileRows:
     _load_text(con, file, text, options)
     _number_rejects(con, text, lines_before_data=0)
     lines = _numbered(con, {}, "null")
-    con.execute(
+    # Every look into a line parses it, so the lines are looked at once here and once where they are read.
+    is_object = f"(json_valid({_TEXT_COLUMN}) and starts_with(ltrim({_TEXT_COLUMN}, ' \t\r'), '{{'))"
+    others = con.execute(
         f"insert into {_MALFORMED} select {LINE_COLUMN}, 'the row is not a JSON object', "
         f"json_object('_row', {_TEXT_COLUMN}) from {lines.relation} "
-        f"where {_TEXT_COLUMN} is not null and not {_is_object()}"
-    )
-    keys = con.execute(
-        f"select distinct unnest(json_keys({_TEXT_COLUMN})) as k from {_RAW} where {_is_object()} order by k"
-    ).fetchall()
-    columns = {str(row[0]): "VARCHAR" for row in keys}
+        f"where {_TEXT_COLUMN} is not null and not {is_object}"
+    ).fetchall()[0][0]
+    condition = is_object if others else f"{_TEXT_COLUMN} is not null"
+    columns = _find_keys(con, condition, file)
     # A key that no row has is null in every row; `staging.require_columns` decides whether that may be.
     keys_by_name = {name.lower(): name for name in columns}
     paths = ", ".join(
         literal(_path_of(name if name in columns else keys_by_name.get(name.lower(), name))) for name in file.feed.reads
     )
     fields = "".join(f", v[{index}] as {quote(name)}" for index, name in enumerate(file.feed.reads, start=1))
-    relation = (
-        f"(select {LINE_COLUMN}, {_TEXT_COLUMN}{fields} from (select *, json_extract_string({_TEXT_COLUMN}, "
-        f"cast([{paths}] as varchar[])) as v from {lines.relation} where {_is_object()}))"
-    )
-    blank = int(con.execute(f"select count(*) from {_RAW} where {_TEXT_COLUMN} is null").fetchall()[0][0])
-    return FileRows(relation, columns, f"cast({_TEXT_COLUMN} as json)", lines.rows_read - blank, _MALFORMED)
+    # Written down, because a filter over extracted values would extract them again for each of its terms.
+    whole = con.execute(
+        f"create or replace temp table {_OBJECTS} as select {LINE_COLUMN}, {_TEXT_COLUMN}{fields} from (select *, "
+        f"json_extract_string({_TEXT_COLUMN}, cast([{paths}] as varchar[])) as v from {lines.relation} "
+        f"where {condition})"
+    ).fetchall()[0][0]
+    con.execute(f"drop table {_RAW}")
+    refused = con.execute(f"select count(*) from {_MALFORMED}").fetchall()[0][0]
+    return FileRows(_OBJECTS, columns, f"cast({_TEXT_COLUMN} as json)", int(whole) + int(refused), _MALFORMED)
 
 
-def _is_object() -> str:
-    return f"(json_valid({_TEXT_COLUMN}) and coalesce(json_type(try_cast({_TEXT_COLUMN} as json)) = 'OBJECT', false))"
+def _find_keys(con: Connection, condition: str, file: LandedFile) -> dict[str, str]:
+    """Return the keys of a file's first objects; of all of them where the first lack one that the feed reads."""
+    keys: set[str] = set()
+    for limit in (f"limit {_PEEKED_OBJECTS}", ""):
+        found = con.execute(
+            f"select distinct unnest(json_keys({_TEXT_COLUMN})) "
+            f"from (select {_TEXT_COLUMN} from {_RAW} where {condition} {limit})"
+        ).fetchall()
+        keys = {str(row[0]) for row in found}
+        if keys.issuperset(file.feed.reads):
+            break
+    return dict.fromkeys(sorted(keys), "VARCHAR")
 
 
 def _path_of(key: str) -> str:
@@ -174,7 +189,7 @@ def _load_text(con: Connection, file: LandedFile, text: TextFile, options: str) 
     before = con.execute("select current_setting('preserve_insertion_order')").fetchall()[0][0]
     con.execute("set preserve_insertion_order = true")
     try:
-        with _explained(file):
+        with explained(file):
             try:
                 con.execute(_load_sql(text.path, options))
             except duckdb.InvalidInputException as error:
@@ -268,47 +283,3 @@ def _require_usable_names(file: LandedFile, names: list[str]) -> None:
                 repair="rename the column in the file, and in the mapping where it is used",
             )
         seen.add(key)
-
-
-@contextmanager
-def _explained(file: LandedFile) -> Iterator[None]:
-    """Turn the engine's refusal of a file into one a person can act on."""
-    try:
-        yield
-    except (duckdb.InvalidInputException, duckdb.IOException, duckdb.InvalidTypeException) as error:
-        require_space(error)
-        raise damaged(file, error) from error
-
-
-def damaged(file: LandedFile, error: duckdb.Error) -> SourceError:
-    """Say that the engine can't read a file, in its first line of words."""
-    first = re.sub(r"^\w[\w ]* Error: ", "", str(error).strip().splitlines()[0])
-    return SourceError(
-        f"the file is damaged or not {file.format}: {first}",
-        where=str(file.path),
-        expected=f"a complete {file.format} file{' in ' + file.feed.encoding if file.format != 'parquet' else ''}",
-        repair="deliver the file again, whole; see: strata check-source " + str(file.path),
-    )
-
-
-def require_space(error: Exception) -> None:
-    """Stop the run where an error is the disk's, not the file's.
-
-    Raises:
-        StrataError: No space is left, or memory ran out.
-    """
-    text = str(error).lower()
-    if "no space left" in text or "disk full" in text or "disk quota" in text or "max_temp_directory_size" in text:
-        raise StrataError(
-            f"no space is left on the disk: {str(error).strip().splitlines()[0]}",
-            where="the warehouse or its spill folder",
-            expected="room for the new rows; nothing was published",
-            repair="free space, then run again",
-        ) from error
-    if isinstance(error, duckdb.OutOfMemoryException):
-        raise StrataError(
-            f"the engine's memory ran out: {str(error).strip().splitlines()[0]}",
-            where="the warehouse",
-            expected="room for one file's rows; nothing was published",
-            repair="raise the memory limit in the settings, or land the file in smaller parts",
-        ) from error

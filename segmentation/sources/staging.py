@@ -12,10 +12,11 @@ import duckdb
 
 from segmentation.errors import SourceError, StrataError
 from segmentation.run import Run
+from segmentation.sources.failures import damaged, require_space
+from segmentation.sources.feeds import LINE_COLUMN, EntityMapping, FeedMapping
 from segmentation.sources.landing import LandedFile
-from segmentation.sources.mapping import LINE_COLUMN, EntityMapping, FeedMapping
 from segmentation.sources.projection import Projection, project, raw_select
-from segmentation.sources.reader import FileRows, damaged, require_space
+from segmentation.sources.reader import FileRows
 from segmentation.sources.tables import DRAFT_QUARANTINE, draft_of
 from segmentation.warehouse import Connection, literal, quote
 

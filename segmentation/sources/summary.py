@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from segmentation.run import Run, StageReport
 from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS, Entity
+from segmentation.sources.feeds import EntityMapping
 from segmentation.sources.landing import Finding, Fingerprint, LandedFile
-from segmentation.sources.mapping import EntityMapping
 from segmentation.sources.staging import Staged
 from segmentation.sources.tables import candidate_of, published_of
 from segmentation.warehouse import Connection

@@ -38,9 +38,19 @@ def published_of(entity: Entity) -> str:
 
 
 def ensure_entity_tables(con: Connection) -> None:
-    """Create the published table of every entity where it is missing."""
+    """Create the published table of every entity where it is missing, and add columns that the entity gained since."""
+    present: dict[str, set[str]] = {}
+    for table, column in con.execute(
+        "select table_name, column_name from information_schema.columns where table_schema = 'sources'"
+    ).fetchall():
+        present.setdefault(str(table), set()).add(str(column))
     for entity in ENTITIES.values():
-        con.execute(f"create table if not exists {published_of(entity)} ({_column_list(entity)})")
+        if entity.name not in present:
+            con.execute(f"create table {published_of(entity)} ({_column_list(entity)})")
+            continue
+        for column in entity.columns:
+            if column.name not in present[entity.name]:
+                con.execute(f"alter table {published_of(entity)} add column {quote(column.name)} {column.type}")
 
 
 def create_drafts(con: Connection) -> None:

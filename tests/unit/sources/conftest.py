@@ -10,7 +10,8 @@ import pytest
 
 from segmentation.run import Run, StageReport
 from segmentation.sources.candidate import build_candidate
-from segmentation.sources.mapping import SourceMapping, load_mappings
+from segmentation.sources.feeds import SourceMapping
+from segmentation.sources.mapping import load_mappings
 from segmentation.sources.publish import publish
 from segmentation.warehouse import Connection
 

@@ -336,6 +336,15 @@ def test_the_same_input_gives_the_same_tables(yard, tickets_csv: Lines, ticket: 
     assert len(results[0][0]) == 53
 
 
+def test_a_column_that_an_entity_gained_is_added_to_its_table(yard, tickets_csv: Lines, ticket: Lines) -> None:
+    yard.land("tickets/a.csv", tickets_csv(ticket(1)))
+    yard.load()
+    yard.con.execute("alter table sources.tickets drop column csat_score")
+    yard.land("tickets/b.csv", tickets_csv(ticket(2, score="3")))
+    yard.load()
+    assert yard.rows("select ticket_id, csat_score from sources.tickets order by 1") == [("t1", None), ("t2", 3)]
+
+
 def test_no_mappings_and_no_folder_give_an_empty_inventory(tmp_path: Path) -> None:
     from segmentation.sources.landing import take_inventory
 

@@ -60,6 +60,8 @@ def test_a_mapping_says_what_it_reads(tmp_path: Path) -> None:
         ("{constant: GB}", "{constant: GB, column: x}", 11, "exactly one of column, constant, expression"),
         ("{constant: GB}", "{constant: GB, format: x}", 11, "not with a constant"),
         ("country: {constant: GB}", "country: {column: c, format: '%Y'}", 11, "format is for timestamps and dates"),
+        ('"%d/%m/%Y"', '"%d/%Q"', 10, "'%d/%Q' is not a strptime format"),
+        ("country: {constant: GB}", "birth_date: {constant: soon}", 11, "'soon' is not a DATE"),
         ("trim(Company)", "trimm(Company)", 12, "function trimm is not allowed in a mapping; did you mean trim"),
         ("trim(Company)", "(select 1)", 12, "a subquery"),
         ("CustomerID is null", "read_text('x') is null", 14, "function read_text"),

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segmentation.errors import SourceError
+from segmentation.sources.feeds import FeedMapping
 from segmentation.sources.landing import LandedFile
-from segmentation.sources.mapping import FeedMapping
 from segmentation.sources.reader import MAX_ROW_BYTES, open_rows
 from segmentation.sources.text import TextFile, open_text, read_header
 
