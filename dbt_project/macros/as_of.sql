@@ -6,8 +6,8 @@
     {%- set moment = var('as_of', none) or (env_var('STRATA_DBT_AS_OF', '') if execute else '') or none -%}
     {%- if moment is none and execute and flags.WHICH in ('run', 'build', 'test') -%}
         {{ exceptions.raise_compiler_error(
-            "the variable as_of is missing: say which moment the models describe, "
-            ~ "for example --vars '{as_of: \"2026-11-01 00:00:00\"}'"
+            "the variable as_of is missing: say which moment the models describe, for example "
+            ~ "--vars '{as_of: \"2026-11-01 00:00:00\"}' or STRATA_DBT_AS_OF='2026-11-01 00:00:00'"
         ) }}
     {%- endif -%}
     {{- return(modules.datetime.datetime.fromisoformat((moment or '2000-01-01 00:00:00') | string)) -}}

@@ -49,8 +49,10 @@ class DbtProject:
             "DBT_LOG_PATH": str(self.target / "logs"),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         }
-        variables = ["--vars", f"{{as_of: '{as_of}'}}"] if as_of else []
-        command = [str(Path(sys.executable).with_name("dbt")), *arguments, *variables]
+        # A variable would make dbt parse the whole project anew for each moment.
+        environment.pop("STRATA_DBT_AS_OF", None)
+        environment |= {"STRATA_DBT_AS_OF": str(as_of)} if as_of else {}
+        command = [str(Path(sys.executable).with_name("dbt")), *arguments]
         command += ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
 

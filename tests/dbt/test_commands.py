@@ -33,6 +33,7 @@ def test_building_without_a_moment_stops_with_the_reason(project: Any) -> None:
     assert done.returncode != 0
     assert "the variable as_of is missing" in done.stdout
     assert "--vars" in done.stdout
+    assert "STRATA_DBT_AS_OF" in done.stdout
 
 
 def test_documentation_needs_no_moment_and_meets_nothing_deprecated(project: Any) -> None:

@@ -30,7 +30,7 @@ def attached_tests(manifest: dict[str, Any], model: dict[str, Any]) -> list[dict
     return [
         node
         for node in manifest["nodes"].values()
-        if node["resource_type"] == "test" and node["attached_node"] == model["unique_id"]
+        if node["resource_type"] == "test" and node.get("attached_node") == model["unique_id"]
     ]
 
 

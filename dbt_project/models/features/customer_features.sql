@@ -13,7 +13,7 @@ memberships as (
         account_id,
         row_number() over (
             partition by customer_id
-            order by valid_from desc, account_id
+            order by valid_from desc, account_id asc
         ) as membership_rank
     from {{ ref('stg_identity__customer_accounts') }}
 ),
@@ -79,15 +79,15 @@ consents as (
 
 final as (
     select
-        cast(customers.customer_id as {{ dbt.type_string() }}) as customer_id,
+        cast(customers.customer_id as string) as customer_id,
         {{ as_of_literal() }} as as_of,
         cast(customers.first_seen_at as timestamp) as first_seen_at,
         {{ days_until_as_of('customers.first_seen_at') }} as tenure_days,
         cast(customers.n_nodes as bigint) as identifier_count,
         cast(coalesce(profiles.is_known, false) as boolean) as is_known,
-        cast(profiles.country as {{ dbt.type_string() }}) as country,
-        cast(profiles.residency_region as {{ dbt.type_string() }}) as residency_region,
-        cast(customer_accounts.account_id as {{ dbt.type_string() }}) as account_id,
+        cast(profiles.country as string) as country,
+        cast(profiles.residency_region as string) as residency_region,
+        cast(customer_accounts.account_id as string) as account_id,
         cast(coalesce(orders.orders_30d, 0) as bigint) as orders_30d,
         cast(coalesce(orders.orders_90d, 0) as bigint) as orders_90d,
         cast(coalesce(orders.orders_365d, 0) as bigint) as orders_365d,
@@ -111,7 +111,7 @@ final as (
         cast(coalesce(engagement.days_active_30d, 0) as bigint) as days_active_30d,
         cast(engagement.last_seen_at as timestamp) as last_seen_at,
         {{ days_until_as_of('engagement.last_seen_at') }} as days_since_last_seen,
-        cast(engagement.top_channel as {{ dbt.type_string() }}) as top_channel,
+        cast(engagement.top_channel as string) as top_channel,
         cast(coalesce(requests.requests_1d, 0) as bigint) as requests_1d,
         cast(coalesce(requests.requests_7d, 0) as bigint) as requests_7d,
         cast(coalesce(requests.requests_30d, 0) as bigint) as requests_30d,
@@ -122,10 +122,10 @@ final as (
         cast(coalesce(tickets.tickets_open, 0) as bigint) as tickets_open,
         cast(coalesce(tickets.tickets_90d, 0) as bigint) as tickets_90d,
         cast(tickets.csat_mean as double) as csat_mean,
-        cast(subscriptions.plan as {{ dbt.type_string() }}) as plan,
+        cast(subscriptions.plan as string) as plan,
         cast(coalesce(subscriptions.mrr_micros, 0) as bigint) as mrr_micros,
         cast(coalesce(subscriptions.seats, 0) as bigint) as seats,
-        cast(subscriptions.subscription_status as {{ dbt.type_string() }}) as subscription_status,
+        cast(subscriptions.subscription_status as string) as subscription_status,
         cast(subscriptions.renews_at as timestamp) as renews_at,
         {{ whole_days_between(as_of_literal(), 'subscriptions.renews_at') }} as days_to_renewal,
         cast(coalesce(invoices.paid_late_count_365d, 0) as bigint) as paid_late_count_365d,
@@ -135,7 +135,7 @@ final as (
         cast(risk.new_device_ratio_7d as double) as new_device_ratio_7d,
         cast(coalesce(forms.company_size, customer_accounts.company_size) as bigint)
             as company_size,
-        cast(forms.job_level as {{ dbt.type_string() }}) as job_level,
+        cast(forms.job_level as string) as job_level,
         cast(forms.demo_requested_at as timestamp) as demo_requested_at,
         coalesce(consents.consented_purposes, {{ empty_string_array() }}) as consented_purposes
     from customers

@@ -1,5 +1,6 @@
 with sightings as (
-    -- Events of one set of identifiers belong to one customer: counted together, the look-up is small.
+    -- Events of one set of identifiers belong to one customer: put together first, there is far
+    -- less to look up.
     select
         {{ attribution_key() }},
         min(occurred_at) as first_used_at,

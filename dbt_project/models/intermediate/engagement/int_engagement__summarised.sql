@@ -62,7 +62,9 @@ ranked_channels as (
         row_number() over (
             partition by customer_id
             order by
-                case when channel is null then 1 else 0 end, session_count desc, channel
+                case when channel is null then 1 else 0 end asc,
+                session_count desc,
+                channel asc
         ) as channel_rank
     from channels
 ),
@@ -71,9 +73,9 @@ final as (
     select
         last_seen.customer_id,
         last_seen.last_seen_at,
-        coalesce(active_days.days_active_30d, 0) as days_active_30d,
+        ranked_channels.channel as top_channel,
         cast(coalesce(ranked_channels.sessions_30d, 0) as bigint) as sessions_30d,
-        ranked_channels.channel as top_channel
+        coalesce(active_days.days_active_30d, 0) as days_active_30d
     from last_seen
     left join active_days
         on last_seen.customer_id = active_days.customer_id

@@ -1,4 +1,5 @@
-{# The last fact of each concern that reached the features; its name is `source` in the contract's meta. #}
+{# The last fact of each concern that reached the features. A concern is what the contract's meta
+   calls `source`. #}
 {% set facts = [
     ('orders', ref('int_orders__attributed'), 'ordered_at'),
     ('risk', ref('int_orders__attributed'), 'ordered_at'),

@@ -21,19 +21,25 @@ attributed as (
 ranked as (
     select
         *,
-        {%- for column in ['company_size', 'job_level'] %}
         -- The latest form that says; of two at one moment, the higher id, then the later line.
         row_number() over (
             partition by customer_id
             order by
-                case when {{ column }} is null then 1 else 0 end,
+                case when company_size is null then 1 else 0 end asc,
                 submitted_at desc,
                 source desc,
                 submission_id desc,
                 line desc
-        ) as {{ column }}_rank
-        {{- ',' if not loop.last }}
-        {%- endfor %}
+        ) as company_size_rank,
+        row_number() over (
+            partition by customer_id
+            order by
+                case when job_level is null then 1 else 0 end asc,
+                submitted_at desc,
+                source desc,
+                submission_id desc,
+                line desc
+        ) as job_level_rank
     from attributed
 ),
 

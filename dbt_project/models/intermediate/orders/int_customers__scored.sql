@@ -1,5 +1,5 @@
-{# Recency, frequency and monetary scores, 1 to 5. A value scores 1 plus the number of quintile edges below it, so that
-   an edge belongs to the fifth that it closes and equal values share a score. #}
+{# Recency, frequency and monetary scores, 1 to 5. A value scores 1 plus the number of quintile
+   edges below it: an edge belongs to the fifth that it closes, equal values share a score. #}
 with buyers as (
     select
         orders.customer_id,
@@ -29,12 +29,11 @@ ranked as (
 
 edges as (
     select
-        count(*) as buyer_count,
         {%- for share in ['0.2', '0.4', '0.6', '0.8'] %}
         {{ percentile('days_since_last_order', share) }} as recency_edge_{{ loop.index }},
-        {{ percentile('revenue_micros_total', share) }} as monetary_edge_{{ loop.index }}
-        {{- ',' if not loop.last }}
+        {{ percentile('revenue_micros_total', share) }} as monetary_edge_{{ loop.index }},
         {%- endfor %}
+        count(*) as buyer_count
     from buyers
 ),
 
@@ -44,7 +43,10 @@ final as (
         cast(
             5
             {%- for edge in range(1, 5) %}
-            - case when ranked.days_since_last_order > edges.recency_edge_{{ edge }} then 1 else 0 end
+            - case
+                when ranked.days_since_last_order > edges.recency_edge_{{ edge }} then 1
+                else 0
+            end
             {%- endfor %} as bigint
         ) as recency_score,
         -- The edges of the ranks 1..n are 1 + (n - 1) k / 5: compared in integers, so exactly.
@@ -60,7 +62,10 @@ final as (
         cast(
             1
             {%- for edge in range(1, 5) %}
-            + case when ranked.revenue_micros_total > edges.monetary_edge_{{ edge }} then 1 else 0 end
+            + case
+                when ranked.revenue_micros_total > edges.monetary_edge_{{ edge }} then 1
+                else 0
+            end
             {%- endfor %} as bigint
         ) as monetary_score
     from ranked

@@ -56,6 +56,8 @@ final as (
         order_id,
         ordered_at,
         is_cancelled,
+        card_fingerprint,
+        chargeback_at,
         case when is_cancelled then 0 else net_micros end as revenue_micros,
         -- A failed order was never delivered: nothing of it was ordered, nothing came back.
         case when is_failed then 0 else gross_micros end as gross_micros,
@@ -64,9 +66,7 @@ final as (
             -- What the lines took back already, and, where the whole order came back, the rest.
             when is_returned then gross_micros + (gross_micros - net_micros)
             else gross_micros - net_micros
-        end as returned_micros,
-        card_fingerprint,
-        chargeback_at
+        end as returned_micros
     from attributed
 )
 

@@ -25,10 +25,10 @@ recent_devices as (
 
 final as (
     select
+        recent_devices.new_device_ratio_7d,
         coalesce(orders.customer_id, recent_devices.customer_id) as customer_id,
         coalesce(orders.chargebacks_365d, 0) as chargebacks_365d,
-        coalesce(orders.distinct_cards_30d, 0) as distinct_cards_30d,
-        recent_devices.new_device_ratio_7d
+        coalesce(orders.distinct_cards_30d, 0) as distinct_cards_30d
     from orders
     full outer join recent_devices
         on orders.customer_id = recent_devices.customer_id

@@ -34,7 +34,11 @@ ranked as (
         -- The current subscription: a live one before an ended one, then the one started last.
         row_number() over (
             partition by customer_id
-            order by status_rank, started_at desc nulls last, source, subscription_id
+            order by
+                status_rank asc,
+                started_at desc nulls last,
+                source asc,
+                subscription_id asc
         ) as subscription_rank,
         max(updated_at) over (partition by customer_id) as last_subscription_change_at
     from owned
@@ -45,10 +49,10 @@ final as (
         customer_id,
         plan,
         subscription_status,
+        last_subscription_change_at,
         case when status_rank < 4 then coalesce(mrr_micros, 0) else 0 end as mrr_micros,
         case when status_rank < 4 then coalesce(seats, 0) else 0 end as seats,
-        case when status_rank < 4 then renews_at end as renews_at,
-        last_subscription_change_at
+        case when status_rank < 4 then renews_at end as renews_at
     from ranked
     where subscription_rank = 1
 )

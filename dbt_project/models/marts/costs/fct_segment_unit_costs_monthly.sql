@@ -1,5 +1,5 @@
-{# Exclusive cost per member, per 1,000 requests and per order. A figure over fewer than 20 members could tell what one
-   customer does, so it is left out. #}
+{# Exclusive cost per member, per 1,000 requests and per order. A figure over fewer than 20 members
+   could tell what one customer does, so it is left out. #}
 {% set fewest_members = 20 %}
 
 with costs as (
@@ -25,7 +25,8 @@ drivers as (
         and driver_key in ('members', 'requests', 'orders')
 ),
 
--- A day on which a segment had no member has no row: the days of the month are counted over all segments.
+-- A day on which a segment had no member has no row: the days of the month are counted over all
+-- segments.
 measured_days as (
     select
         cost_month,
@@ -80,7 +81,7 @@ judged as (
 final as (
     select
         cost_month,
-        cast(segment_key as {{ dbt.type_string() }}) as segment_key,
+        cast(segment_key as string) as segment_key,
         cast(exclusive_effective_micros as bigint) as exclusive_effective_micros,
         cast(average_daily_members as double) as average_daily_members,
         cast(request_count as bigint) as request_count,

@@ -12,15 +12,15 @@ members as (
 
 final as (
     select
-        cast(catalog.segment_key as {{ dbt.type_string() }}) as segment_key,
+        cast(catalog.segment_key as string) as segment_key,
         cast(catalog.segment_version as bigint) as segment_version,
-        cast(catalog.definition_hash as {{ dbt.type_string() }}) as definition_hash,
-        cast(catalog.rule_sql as {{ dbt.type_string() }}) as rule_sql,
-        cast(catalog.lifecycle as {{ dbt.type_string() }}) as lifecycle,
-        cast(catalog.group_key as {{ dbt.type_string() }}) as group_key,
+        cast(catalog.definition_hash as string) as definition_hash,
+        cast(catalog.rule_sql as string) as rule_sql,
+        cast(catalog.lifecycle as string) as lifecycle,
+        cast(catalog.group_key as string) as group_key,
         cast(catalog.precedence as bigint) as precedence,
-        cast(catalog.owner as {{ dbt.type_string() }}) as owner,
-        cast(catalog.catalog_file as {{ dbt.type_string() }}) as catalog_file,
+        cast(catalog.owner as string) as owner,
+        cast(catalog.catalog_file as string) as catalog_file,
         cast(coalesce(members.member_count, 0) as bigint) as member_count
     from catalog
     left join members

@@ -8,10 +8,10 @@ catalog as (
 
 final as (
     select
-        cast(memberships.customer_id as {{ dbt.type_string() }}) as customer_id,
-        cast(memberships.segment_key as {{ dbt.type_string() }}) as segment_key,
+        cast(memberships.customer_id as string) as customer_id,
+        cast(memberships.segment_key as string) as segment_key,
         cast(memberships.segment_version as bigint) as segment_version,
-        cast(catalog.group_key as {{ dbt.type_string() }}) as group_key,
+        cast(catalog.group_key as string) as group_key,
         cast(memberships.entered_at as timestamp) as entered_at,
         {{ days_until_as_of('memberships.entered_at') }} as days_in_segment
     from memberships

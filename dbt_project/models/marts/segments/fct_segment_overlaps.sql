@@ -12,21 +12,21 @@ sizes as (
 
 shared as (
     select
-        first.segment_key,
-        second.segment_key as other_segment_key,
+        one.segment_key,
+        other.segment_key as other_segment_key,
         count(*) as shared_count
-    from memberships as first
-    inner join memberships as second
+    from memberships as one
+    inner join memberships as other
         on
-            first.customer_id = second.customer_id
-            and first.segment_key < second.segment_key
-    group by first.segment_key, second.segment_key
+            one.customer_id = other.customer_id
+            and one.segment_key < other.segment_key
+    group by one.segment_key, other.segment_key
 ),
 
 final as (
     select
-        cast(sizes.segment_key as {{ dbt.type_string() }}) as segment_key,
-        cast(other_sizes.segment_key as {{ dbt.type_string() }}) as other_segment_key,
+        cast(sizes.segment_key as string) as segment_key,
+        cast(other_sizes.segment_key as string) as other_segment_key,
         cast(sizes.member_count as bigint) as member_count,
         cast(other_sizes.member_count as bigint) as other_member_count,
         cast(coalesce(shared.shared_count, 0) as bigint) as shared_count,
