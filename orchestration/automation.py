@@ -9,7 +9,7 @@ import dagster as dg
 from orchestration.settings import Settings
 
 
-def behind_gates() -> dg.AutomationCondition[dg.AssetKey]:
+def behind_gates() -> dg.AutomationCondition:
     """Follow an upstream update, but only once every blocking check on it has passed.
 
     Without the second half, an update whose gate failed would still start what reads it: a blocking check

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from orchestration.commands.console import Json, out, print_json
+from orchestration.commands.console import Json, out, print_json, table
 from orchestration.settings import Settings, now
 from segmentation.errors import CatalogError
 from segmentation.segments.problems import CatalogProblem
@@ -131,5 +131,5 @@ def _show_file(report: FileCheck) -> None:
         ]
         out.print(table(["entity", "read", "to load", "duplicate", "to quarantine", "loaded before"], rows))
     for one in report.entities:
-        for reason, rows in one.reasons.items():
-            out.print(Text(f"  {one.entity}: {rows:,} × {reason}"))
+        for reason, count in one.reasons.items():
+            out.print(Text(f"  {one.entity}: {count:,} × {reason}"))

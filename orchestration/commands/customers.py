@@ -9,6 +9,8 @@ from orchestration.commands.console import Json, format_cell, format_money, out,
 from orchestration.commands.segment_summary import summarise_segments
 from orchestration.settings import Settings, now
 from segmentation.errors import NotFoundError
+from segmentation.segments.evaluation import Clause
+from segmentation.segments.explain import SegmentExplanation
 
 Customer = Annotated[str, typer.Argument(help="Customer id, a former one, or any identifier such as an e-mail.")]
 
