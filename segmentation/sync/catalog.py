@@ -159,6 +159,8 @@ def _explained(error: ValidationError, path: Path, name: str, lines: dict[tuple[
     first = error.errors(include_url=False)[0]
     # Pydantic puts the union's tag in front of the place; the file does not have it.
     place = tuple(part for part in first["loc"] if part not in ("sqlalchemy", "flagd", "literal['all']", "list[str]"))
+    if first["type"] == "union_tag_invalid":
+        place = ("kind",)
     line = lines.get((_TOP_KEY, name, *place), lines[(_TOP_KEY, name)])
     key = ".".join(str(part) for part in place)
     return _wrong(f"destination {name}: {key + ': ' if key else ''}{first['msg']}", f"{path}:{line}", "see the header")

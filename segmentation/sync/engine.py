@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Executable, NullPool, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, ExecutionContext
 from sqlalchemy.sql.dml import Insert
@@ -52,7 +52,7 @@ def open_engine(url: str, *, durable: bool) -> Engine:
     path = sqlite_file(parsed)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
     _govern(engine, "begin immediate", ("journal_mode = wal", f"synchronous = {'full' if durable else 'normal'}"))
     return engine
 
@@ -62,7 +62,7 @@ def open_reader(url: str) -> Engine:
     parsed = _parsed(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, isolation_level="REPEATABLE READ", pool_pre_ping=True)
-    engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
     _govern(engine, "begin", ("query_only = on",))
     return engine
 

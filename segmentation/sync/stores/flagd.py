@@ -37,10 +37,12 @@ def render_flags(value: str) -> dict[str, Any]:
         value: The view's ``#segments`` entry: ``{"segments": {key: {"version": 1, "group": "tier"}}}``.
     """
     segments: dict[str, dict[str, Any]] = json.loads(value)["segments"]
-    evaluators: dict[str, Any] = {"knows_segments": {"!=": [{"var": "segments"}, None]}}
+    # Providers replace references once: an evaluator must not refer to another.
+    known = {"!=": [{"var": "segments"}, None]}
+    evaluators: dict[str, Any] = {"knows_segments": known}
     flags: dict[str, Any] = {}
     for key, facts in sorted(segments.items()):
-        evaluators[f"in_{key}"] = {"and": [{"$ref": "knows_segments"}, {"in": [key, {"var": "segments"}]}]}
+        evaluators[f"in_{key}"] = {"and": [known, {"in": [key, {"var": "segments"}]}]}
         flags[flag_key(key)] = {
             "state": "ENABLED",
             "variants": {"member": "member", "not_member": "not_member", "unknown": "unknown"},

@@ -1,10 +1,13 @@
 """A small company's published membership, and destinations of each kind."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -17,7 +20,7 @@ from segmentation.sync.lookup import LookupResult, lookup
 from segmentation.sync.publish import publish
 from segmentation.sync.stores.opening import open_store
 from segmentation.sync.views import resolve_views
-from segmentation.warehouse import Connection
+from segmentation.warehouse import Connection, Warehouse
 
 AS_OF = datetime(2026, 11, 1)
 
@@ -47,7 +50,6 @@ class Company:
     state_url: str
     destinations: list[SqlDestination | FlagdDestination]
     runs: int = 0
-    facts: dict[str, object] = field(default_factory=dict)
 
     def customer(self, *ids: str, status: str = "active") -> None:
         self.con.executemany("delete from identity.customers where customer_id = ?", [[key] for key in ids])
@@ -209,6 +211,16 @@ def fill(company: Company) -> None:
     company.member("c_9")
 
 
+@contextmanager
+def open_company(folder: Path, runs: int = 100) -> Iterator[Company]:
+    """Open a company that was prepared in ``folder``; its runs come after the ``runs`` before."""
+    warehouse = Warehouse(
+        path=folder / "warehouse.duckdb", published_path=folder / "published.duckdb", memory_limit="500MB", threads=1
+    )
+    with warehouse.write() as con:
+        yield Company(con, folder, f"sqlite:///{folder}/state.db", make_destinations(folder), runs)
+
+
 @pytest.fixture
 def empty_company(con: Connection, tmp_path: Path) -> Company:
     """A company without customers."""
@@ -232,3 +244,9 @@ def in_step(company: Company) -> Callable[[], None]:
             assert company.held(destination.name) == company.desired(destination.name), destination.name
 
     return check
+
+
+@pytest.fixture(scope="session")
+def sync_tools() -> ModuleType:
+    """This module, for fixtures and tests that open companies themselves."""
+    return sys.modules[__name__]
