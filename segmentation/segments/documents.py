@@ -14,8 +14,20 @@ from segmentation.segments.faults import Fault
 
 Path_ = tuple[str | int, ...]
 
+_PLAIN_TAGS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+
 #: Largest catalog file, in bytes.
 MAX_BYTES = 1_000_000
+#: Deepest nesting of lists and keys.
+MAX_DEPTH = 50
+
+_OPENING = (
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +96,6 @@ def read_document(path: Path) -> Document:
         document.faults.append(fault)
     except (yaml.YAMLError, ValueError) as error:
         document.faults.append(Fault(f"not YAML: {str(error).splitlines()[0]}"))
-    except RecursionError:
-        document.faults.append(Fault("the file is nested too deeply"))
     return document
 
 
@@ -96,7 +106,13 @@ class _Reader:
         self._loader = yaml.SafeLoader(text)
 
     def read(self) -> None:
+        depth = 0
         for token in yaml.scan(self._text, Loader=yaml.SafeLoader):
+            # The scanner's own cost grows with the square of this depth, so it is watched while scanning.
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > MAX_DEPTH:
+                self._fault(token.start_mark, "the file is nested too deeply")
+                return
             if isinstance(token, (yaml.AliasToken, yaml.AnchorToken)):
                 self._fault(token.start_mark, "anchors and aliases are not allowed", "write the value out")
                 return
@@ -107,6 +123,9 @@ class _Reader:
         self._document.faults.append(Fault(what, line=mark.line + 1, column=mark.column + 1, repair=repair))
 
     def _value(self, node: yaml.Node, path: Path_) -> Any:
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+            self._fault(node.start_mark, f"the tag {node.tag} is not allowed", "write the plain value")
+            return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):

@@ -22,6 +22,7 @@ from segmentation.segments.conditions import (
     Operator,
     Pattern,
     Term,
+    join,
 )
 from segmentation.segments.kinds import Kind
 
@@ -165,7 +166,7 @@ def one_of(term: Term, values: list[Term]) -> Condition:
     if isinstance(term, Constant):
         raise KindMismatch("the comparison reads no feature: it is always the same", "a feature before in")
     if isinstance(term, Feature) and term.kind is Kind.BOOLEAN:
-        return Either(tuple(Flag(term, negated=not value.value) for value in fitted))
+        return join([Flag(term, negated=not value.value) for value in dict.fromkeys(fitted)], Either)
     unique = dict.fromkeys(fitted)
     return OneOf(term, tuple(unique))
 
