@@ -150,29 +150,33 @@ def _write_violating(con: Connection, rules: IdentifierRules) -> None:
     limits = " ".join(
         f"when {literal(name)} then {rules.identifiers[name].max_per_customer}" for name in IDENTITY_COLUMNS
     )
+    # One table with the class in it: joined in one statement, the planner may pair all nodes of a class.
     con.execute(
-        "create or replace temp table violating as with counted as ("
-        "select c.component, n.id_type, n.id_namespace, count(*) as n from components as c join nodes as n "
-        "using (node_id) group by all), "
-        "crowded as (select component, id_type, id_namespace from counted "
-        f"where n > case id_type {limits} end), "
-        # Accounts of one owner count once; looked at only where there are too many accounts at all.
-        "owned as (select w.component, w.id_type, count(distinct coalesce(o.owner, n.node_id)) as n_owners "
-        "from crowded as w join components as c using (component) join nodes as n "
-        "on n.node_id = c.node_id and n.id_type = w.id_type and n.id_namespace = w.id_namespace "
-        "left join owners as o on o.node_id = n.node_id group by w.component, w.id_type, w.id_namespace) "
-        f"select component from owned where n_owners > case id_type {limits} end "
-        f"union select component from components group by component having count(*) > {rules.max_nodes}"
+        "create or replace temp table members as select c.node_id, c.component, k.class_code, "
+        f"case n.id_type {limits} end as class_limit from components as c join nodes as n using (node_id) "
+        "join classes as k using (id_type, id_namespace)"
     )
+    con.execute(
+        "create or replace temp table crowded as select component, class_code from members "
+        "group by component, class_code having count(*) > any_value(class_limit)"
+    )
+    # Accounts of one owner count once; looked at only where there are too many accounts at all.
+    con.execute(
+        "create or replace temp table violating as "
+        "select component from (select component, class_code, class_limit, coalesce(o.owner, m.node_id) as owner "
+        "from members as m semi join crowded using (component, class_code) left join owners as o using (node_id)) "
+        "group by component, class_code having count(distinct owner) > any_value(class_limit) "
+        f"union select component from members group by component having count(*) > {rules.max_nodes}"
+    )
+    con.execute("drop table crowded")
 
 
 def _readmit(con: Connection, limits: Limits, offset: int) -> int:
     """Walk the edges of the violating components; return how many there were."""
     nodes = fetch_integers(
         con,
-        "select c.node_id, k.class_code, coalesce(o.owner, c.node_id) as owner from components as c "
-        "semi join violating using (component) join nodes as n using (node_id) "
-        "join classes as k using (id_type, id_namespace) left join owners as o using (node_id)",
+        "select m.node_id, m.class_code, coalesce(o.owner, m.node_id) as owner from members as m "
+        "semi join violating using (component) left join owners as o using (node_id)",
     )
     if not len(nodes["node_id"]):
         return 0

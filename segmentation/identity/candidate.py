@@ -31,6 +31,7 @@ _TEMPORARY = (
     "owners",
     "classes",
     "components",
+    "members",
     "violating",
 )
 
