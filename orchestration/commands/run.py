@@ -5,10 +5,10 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.panel import Panel
@@ -139,13 +139,16 @@ def execute(
         job = build_definitions(settings).resolve_job_def(REFRESH_ALL)
         progress = RunProgress({name: step_keys(flow[name], name) for name in parts})
         run_id = str(uuid.uuid4())
-        with open_instance(settings) as instance:
+        with open_instance(settings) as instance, ExitStack() as stack:
 
             def follow(entry: dg.EventLogEntry) -> None:
                 progress.see(entry)
                 show(progress.current)
 
             instance.add_event_listener(run_id, follow)
+            # What dbt prints belongs to its log, not between the lines of the summary.
+            job_output = stack.enter_context(log_file(settings, run_id))
+            stack.enter_context(redirect_stdout(job_output))
             job.execute_in_process(
                 instance=instance,
                 run_id=run_id,
@@ -156,6 +159,17 @@ def execute(
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
     return progress, run_id, moment, time.monotonic() - started
+
+
+@contextmanager
+def log_file(settings: Settings, run_id: str) -> Iterator[TextIO]:
+    """Open the file that takes what steps print; only the newest is kept."""
+    folder = settings.data / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("run-*.log"):
+        old.unlink(missing_ok=True)
+    with (folder / f"run-{run_id}.log").open("w", encoding="utf-8") as file:
+        yield file
 
 
 @contextmanager
