@@ -20,7 +20,7 @@ from segmentation.run import Run
 from segmentation.sources.candidate import LedgerKey
 from segmentation.sources.duplicates import drop_duplicates
 from segmentation.sources.feeds import EntityMapping, SourceMapping
-from segmentation.sources.landing import LandedFile, fingerprint, format_of, unreadable
+from segmentation.sources.landing import LandedFile, fingerprint, format_of
 from segmentation.sources.reader import FileRows, open_rows, peek_columns
 from segmentation.sources.staging import missing_columns, require_columns, stage_rows
 from segmentation.sources.summary import REASON_KIND
@@ -254,19 +254,20 @@ def _best_fit(
 ) -> tuple[LandedFile, tuple[str, ...]]:
     """Take the feed of whose columns the file has the greatest share, then the one that reads most."""
     shares = []
+    trouble: SourceError | None = None
     for offer in offers:
         try:
             present = {name.lower() for name in peek_columns(con, offer, scratch)}
-        except SourceError:
-            # Another feed may read the file in another encoding; where none can, the trial says why.
-            present = set()
-        except OSError as error:
-            raise unreadable(path, error) from error
+        except SourceError as error:
+            # Another feed may read the file in another encoding; where none can, this says why.
+            trouble, present = error, set()
         reads = offer.feed.reads
         shares.append((sum(name.lower() in present for name in reads) / max(len(reads), 1), len(reads), offer))
     shares.sort(key=lambda item: (-item[0], -item[1], _name_of(item[2])))
     if len(offers) == 1:
         return offers[0], ()
+    if trouble and shares[0][0] == 0:
+        raise trouble
     if not shares or shares[0][0] < _LEAST_SHARE:
         raise SourceError(
             f"no feed takes the file{f'; the nearest is {_name_of(shares[0][2])}' if shares else ''}",

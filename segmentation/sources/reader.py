@@ -25,6 +25,9 @@ from segmentation.warehouse import Connection, literal, quote
 #: Longest row of a text file, in bytes; a longer one goes to quarantine.
 MAX_ROW_BYTES = 4 * 1024 * 1024
 
+#: The engine reads text in blocks of this many longest rows, several blocks at once.
+_ROWS_PER_BLOCK = 8
+
 _RAW = "source_file_rows"
 _REJECTS = "source_file_rejects"
 _SCANS = "source_file_scans"
@@ -67,13 +70,7 @@ def open_rows(con: Connection, file: LandedFile, scratch: Path) -> Iterator[File
         SourceError: The file as a whole can't be read.
     """
     try:
-        if file.path.stat().st_size == 0:
-            raise SourceError(
-                "the file is empty",
-                where=str(file.path),
-                expected="at least a header" if file.format == "csv" else "at least one row",
-                repair="deliver the file again, or remove it",
-            )
+        _require_content(file)
         if file.format == "parquet":
             yield _open_parquet(con, file)
             return
@@ -84,12 +81,23 @@ def open_rows(con: Connection, file: LandedFile, scratch: Path) -> Iterator[File
             con.execute(f"drop table if exists temp.{table}")
 
 
+def _require_content(file: LandedFile) -> None:
+    if file.path.stat().st_size == 0:
+        raise SourceError(
+            "the file is empty",
+            where=str(file.path),
+            expected="at least a header" if file.format == "csv" else "at least one row",
+            repair="deliver the file again, or remove it",
+        )
+
+
 def peek_columns(con: Connection, file: LandedFile, scratch: Path) -> list[str]:
     """Return a file's columns without reading its rows; of NDJSON, those of its first rows.
 
     Raises:
         SourceError: The file as a whole can't be read.
     """
+    _require_content(file)
     if file.format == "parquet":
         with explained(file):
             return [str(row[0]) for row in con.execute(_describe_sql(file.path)).fetchall()]
@@ -204,7 +212,8 @@ def _load_text(con: Connection, file: LandedFile, text: TextFile, options: str) 
 def _load_sql(path: Path, options: str) -> str:
     return (
         f"create or replace temp table {_RAW} as select * from read_csv({literal(str(path))}, auto_detect = false, "
-        f"compression = 'none', max_line_size = {MAX_ROW_BYTES}, strict_mode = true, store_rejects = true, "
+        f"compression = 'none', max_line_size = {MAX_ROW_BYTES}, buffer_size = {_ROWS_PER_BLOCK * MAX_ROW_BYTES}, "
+        f"strict_mode = true, store_rejects = true, "
         f"rejects_limit = 0, rejects_table = '{_REJECTS}', rejects_scan = '{_SCANS}', {options})"
     )
 

@@ -1,8 +1,9 @@
 """Text files as the engine can read them: plain UTF-8 on disk.
 
-Belongs here: gzip with its checksum, other encodings, the header, blank lines. Does not belong here: rows and
-columns (`reader.py`). Everything goes through in chunks; a copy is made only where the file as it lies is not
-plain UTF-8.
+Belongs here: gzip with its checksum, other encodings, line ends, the header, blank lines. Does not belong here: rows
+and columns (`reader.py`). Everything goes through in chunks; a copy is made only where the file as it lies is not plain
+UTF-8 whose lines end with a line feed. In a file whose lines end otherwise, line ends within values become line feeds
+too: the engine miscounts rows where a block ends between the two bytes of a line end.
 """
 
 import codecs
@@ -15,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from segmentation.errors import SourceError
@@ -25,6 +26,7 @@ _CHUNK = 4 * 1024 * 1024
 _GZIP_WINDOW = 31
 _BLANK_LINE = re.compile(rb"(?<=\n)\r?\n")
 _LINE_END = 2
+_UTF8 = frozenset({"utf-8", "ascii", "utf-8-sig"})
 _PEEKED_LINES = 100
 #: Longest header that is looked at, in bytes.
 _MAX_HEADER = 1024 * 1024
@@ -44,18 +46,8 @@ class TextFile:
 
     def with_plain_line_ends(self) -> Path:
         """Return a copy in which every line ends with a line feed alone."""
-        copy = self.scratch / "plain_line_ends"
-        with self.path.open("rb") as source, copy.open("wb") as target:
-            held = b""
-            while chunk := source.read(_CHUNK):
-                chunk = held + chunk
-                # A carriage return at the end may be half of a pair.
-                held = b"\r" if chunk.endswith(b"\r") else b""
-                whole = chunk[: len(chunk) - len(held)]
-                target.write(whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
-            target.write(b"\n" if held else b"")
-        self.path = copy
-        return copy
+        self.path = _write(_with_plain_line_ends(_chunks(self.path)), self.scratch / "plain_line_ends")
+        return self.path
 
     def first_keys(self) -> list[str]:
         """Return the keys of the JSON objects on the first lines, in order of appearance."""
@@ -125,16 +117,35 @@ def _as_plain(path: Path, encoding: str, is_compressed: bool, folder: Path) -> T
             expected=f"text in {encoding}",
             repair="set encoding: utf-16 in the feed's mapping",
         )
-    if not is_compressed and name in {"utf-8", "ascii", "utf-8-sig"}:
-        return TextFile(path, folder)
-    copy = folder / "plain"
     chunks = _unzip(path) if is_compressed else _chunks(path)
-    if name not in {"utf-8", "ascii", "utf-8-sig"}:
+    if name not in _UTF8:
         chunks = _transcode(chunks, encoding)
-    with copy.open("wb") as target:
+    first = next(chunks, b"")
+    has_returns = b"\r" in first and not re.search(rb"(?<!\r)\n", first[: first.find(b"\n") + 1])
+    if not is_compressed and name in _UTF8 and not has_returns:
+        return TextFile(path, folder)
+    chunks = chain((first,), chunks)
+    if has_returns:
+        chunks = _with_plain_line_ends(chunks)
+    return TextFile(_write(chunks, folder / "plain"), folder)
+
+
+def _write(chunks: Iterator[bytes], path: Path) -> Path:
+    with path.open("wb") as target:
         for chunk in chunks:
             target.write(chunk)
-    return TextFile(copy, folder)
+    return path
+
+
+def _with_plain_line_ends(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    held = b""
+    for piece in chunks:
+        chunk = held + piece
+        # A carriage return at the end may be half of a pair.
+        held = b"\r" if chunk.endswith(b"\r") else b""
+        yield chunk[: len(chunk) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if held:
+        yield b"\n"
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

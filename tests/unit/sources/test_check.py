@@ -68,6 +68,9 @@ def test_a_file_elsewhere_is_taken_by_its_columns(yard, tmp_path, tickets_csv: L
     assert check_file(lines, yard.mappings()).feed == "other/o"
     stored = yard.land_parquet("x.parquet", "select 'a' as acc, timestamp '2026-01-01' as upd")
     assert check_file(stored, yard.mappings()).feed == "other/o"
+    path.write_bytes(b"")
+    with pytest.raises(SourceError, match="the file is empty"):
+        check_file(path, yard.mappings())
     path.write_text("p,q\n1,2\n")
     with pytest.raises(SourceError, match="no feed takes the file; the nearest is"):
         check_file(path, yard.mappings())

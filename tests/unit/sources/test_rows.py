@@ -101,22 +101,38 @@ def test_every_ndjson_row_is_found_and_numbered(tmp_path, lines) -> None:
     assert set(bad) == {n for n, x in enumerate(lines, 1) if isinstance(x, str) and x}
 
 
-def test_row_numbers_hold_over_many_blocks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("has_blanks", [False, True])
+def test_row_numbers_hold_over_many_blocks(tmp_path: Path, monkeypatch, line_end: str, has_blanks: bool) -> None:
+    # The engine reads blocks of eight times the longest row, in parallel: about two hundred of them here.
+    monkeypatch.setattr("segmentation.sources.reader.MAX_ROW_BYTES", 8 * 1024)
     path = tmp_path / "x.csv"
-    with path.open("w") as file:
-        file.write("a,b,c\n")
-        for n in range(1, 400_001):
-            file.write("broken\n" if n % 70_000 == 0 else f"{n},{'x' * 120},z\n")
+    with path.open("w", newline="") as file:
+        file.write(f"a,b,c{line_end}")
+        for n in range(1, 100_001):
+            text = f'"{"y" * 60}{line_end}""{"z" * 50}"' if n % 3 == 0 else "x" * 120
+            file.write(("broken" if n % 7_000 == 0 else f"{n},{text},z") + line_end)
+            file.write(line_end if has_blanks and n % 999 == 0 else "")
     found, bad, count = read(path)
-    assert count == 400_000
-    assert set(bad) == set(range(70_000, 400_001, 70_000))
+    assert count == 100_000
+    assert set(bad) == set(range(7_000, 100_001, 7_000))
     assert all(values[0] == str(line) for line, values in found.items())
 
 
 def test_lines_may_end_in_different_ways(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
-    path.write_bytes(b"a,b,c\r\n1,2,3\n4,5,6\r\n7,8,9\r10,11,12\r")
-    assert read(path)[0] == {1: ("1", "2"), 2: ("4", "5"), 3: ("7", "8"), 4: ("10", "11")}
+    for first in (b"\r\n", b"\n"):
+        path.write_bytes(b"a,b,c" + first + b"1,2,3\n4,5,6\r\nbad\n\n7,8,9\r10,11,12\r\n")
+        found, bad, count = read(path)
+        assert found == {1: ("1", "2"), 2: ("4", "5"), 4: ("7", "8"), 5: ("10", "11")}
+        assert (set(bad), count) == ({3}, 5)
+
+
+@pytest.mark.parametrize("line_end", ["\r\n", "\r"])
+def test_one_way_of_ending_lines_is_read_like_another(tmp_path: Path, line_end: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(f'a,b{line_end}"1{line_end}x",2{line_end}{line_end}bad{line_end}3,4{line_end}'.encode())
+    assert read(path) == ({1: ("1\nx", "2"), 3: ("3", "4")}, {2: "the row has too few columns"}, 3)
 
 
 def test_a_carriage_return_at_the_end_of_a_block_is_not_doubled(tmp_path: Path, monkeypatch) -> None:
