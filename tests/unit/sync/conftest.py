@@ -1,6 +1,7 @@
 """A small company's published membership, and destinations of each kind."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,16 +29,19 @@ AS_OF = datetime(2026, 11, 1)
 #: What a column that these tests do not care about holds where it may not be null.
 FILLERS = {"VARCHAR": "x", "TIMESTAMP": AS_OF, "BOOLEAN": True, "JSON": "{}"}
 
+REQUIRED: dict[str, dict[str, object]] = {}
+
 
 def insert(con: Connection, table: str, **values: object) -> None:
     """Insert one row; columns that other stages need, and these tests do not, are filled."""
-    schema, name = table.split(".")
-    columns = con.execute(
-        "select column_name, data_type from duckdb_columns() "
-        "where schema_name = ? and table_name = ? and not is_nullable",
-        [schema, name],
-    ).fetchall()
-    row = {column: FILLERS.get(kind, 1) for column, kind in columns} | values
+    if table not in REQUIRED:
+        columns = con.execute(
+            "select column_name, data_type from duckdb_columns() "
+            "where schema_name || '.' || table_name = ? and not is_nullable",
+            [table],
+        ).fetchall()
+        REQUIRED[table] = {column: FILLERS.get(kind, 1) for column, kind in columns}
+    row = REQUIRED[table] | values
     con.execute(f"insert into {table} ({', '.join(row)}) values ({', '.join('?' * len(row))})", list(row.values()))
 
 
@@ -59,6 +63,19 @@ class Company:
             if status == "active":
                 self.con.execute("insert into features.customer_features values (?)", [customer_id])
                 self.consent(customer_id, "essential.service", allowed=True)
+
+    def crowd(self, first: int, last: int) -> None:
+        """Add many customers at once, with consent and in no segment."""
+        ids = f"(select 'c_' || number as customer_id from range({first}, {last}) as numbers(number))"
+        self.con.execute(
+            f"insert into identity.customers by name select one.* replace (ids.customer_id as customer_id) "
+            f"from (select * from identity.customers where customer_id = 'c_9') as one cross join {ids} as ids"
+        )
+        self.con.execute(f"insert into features.customer_features select customer_id from {ids}")
+        self.con.execute(
+            f"insert into identity.customer_consents by name select one.* replace (ids.customer_id as customer_id) "
+            f"from (select * from identity.customer_consents where customer_id = 'c_9') as one cross join {ids} as ids"
+        )
 
     def segment(
         self,
@@ -221,18 +238,22 @@ def open_company(folder: Path, runs: int = 100) -> Iterator[Company]:
         yield Company(con, folder, f"sqlite:///{folder}/state.db", make_destinations(folder), runs)
 
 
-@pytest.fixture
-def empty_company(con: Connection, tmp_path: Path) -> Company:
-    """A company without customers."""
-    prepare(con)
-    return Company(con, tmp_path, f"sqlite:///{tmp_path}/state.db", make_destinations(tmp_path))
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A company with ten customers, as a file to copy: making one costs more than most tests do."""
+    folder = tmp_path_factory.mktemp("template")
+    with open_company(folder, runs=0) as company:
+        prepare(company.con)
+        fill(company)
+    return folder
 
 
 @pytest.fixture
-def company(empty_company: Company) -> Company:
+def company(template: Path, tmp_path: Path) -> Iterator[Company]:
     """Ten customers, three segments; nothing delivered yet."""
-    fill(empty_company)
-    return empty_company
+    shutil.copy(template / "warehouse.duckdb", tmp_path)
+    with open_company(tmp_path, runs=0) as found:
+        yield found
 
 
 @pytest.fixture

@@ -263,7 +263,7 @@ FACTS = st.dictionaries(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(FACTS, min_size=1, max_size=2))
 def test_after_any_history_the_store_holds_what_the_facts_say(company, history):
     for facts in history:

@@ -61,8 +61,7 @@ def on_a_small_disk(destination):
 def test_a_full_disk_leaves_the_last_good_state_and_is_repaired_by_the_next_run(company, in_step):
     company.change_destination("online_store", batch_size=1000)
     company.sync()
-    for number in range(100, 1000):
-        company.customer(f"c_{number}")
+    company.crowd(100, 1000)
     before = company.held("online_store")
     error = fails(company, opener=on_a_small_disk)
     assert "disk is full" in error.what
@@ -125,8 +124,7 @@ def test_a_corrupted_store_is_not_overwritten(company, in_step):
 
 
 def test_a_store_with_a_damaged_page_is_reported(company, in_step):
-    for number in range(100, 1000):
-        company.customer(f"c_{number}")
+    company.crowd(100, 1000)
     company.sync()
     path = company.folder / "online.db"
     content = bytearray(path.read_bytes())
