@@ -93,6 +93,9 @@ def run_dbt(
             # One folder per step, used again by every run: dbt finds what it parsed last time.
             target = target_folder(strata.settings) / context.op.name
             invocation = dbt.cli(BUILD_ARGUMENTS, context=context, target_path=target)
+            # Wait for the end first: while dbt has the file open nobody else can count its rows, and Dagster's
+            # way of waiting for counts keeps a core busy that dbt needs.
+            invocation.is_successful()
             yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
         finally:
             release_warehouse()
