@@ -5,7 +5,7 @@ accounts themselves (``sources.accounts``).
 """
 
 from segmentation.identity.catalog import IdentifierRules
-from segmentation.identity.lookup import Attribution
+from segmentation.identity.lookup import attribute_rows
 from segmentation.run import Run
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, table_exists
@@ -34,7 +34,8 @@ def _add(
     identity = ", ".join(IDENTITY_COLUMNS)
     con.execute(
         "create or replace temp table stated as with versions as ("
-        f"select source, {key} as record_key, {identity}, nullif(trim(account_id), '') as account_id, "
+        f"select rowid as row_number, source, {key} as record_key, {identity}, "
+        "nullif(trim(account_id), '') as account_id, "
         f"coalesce(lower(nullif(trim({role}), '')), '{default_role}') as role, {begun} as begun_at, "
         f"lead(updated_at) over (partition by source, {key} order by file_id, line) as ended_at "
         f"from sources.{table} where updated_at <= ? "
@@ -43,15 +44,13 @@ def _add(
         "select * from versions where account_id is not null",
         [run.as_of],
     )
-    at = Attribution(con, rules, "stated", "s")
+    attribute_rows(con, rules, "stated")
     con.execute(
-        "insert into identity.candidate_customer_accounts by name with placed as ("
-        f"select {at.customer_id} as customer_id, s.account_id, s.role, s.begun_at, s.ended_at "
-        f"from stated as s {at.joins}) "
-        "select customer_id, account_id, role, min(begun_at) as valid_from, "
-        "case when bool_or(ended_at is null) then null else max(ended_at) end as valid_to, "
-        "$run_id as run_id, $recorded_at as recorded_at from placed where customer_id is not null "
-        "group by customer_id, account_id, role",
+        "insert into identity.candidate_customer_accounts by name "
+        "select a.customer_id, s.account_id, s.role, min(s.begun_at) as valid_from, "
+        "case when bool_or(s.ended_at is null) then null else max(s.ended_at) end as valid_to, "
+        "$run_id as run_id, $recorded_at as recorded_at from stated as s join attributed as a using (row_number) "
+        "group by a.customer_id, s.account_id, s.role",
         {"run_id": run.run_id, "recorded_at": run.recorded_at},
     )
-    con.execute("drop table stated")
+    con.execute("drop table stated; drop table attributed")

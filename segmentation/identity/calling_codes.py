@@ -13,6 +13,9 @@ from phonenumbers import PhoneMetadata
 
 _LONGEST_CODE = 3
 
+#: International and national prefixes of the plan that most countries follow.
+_INTERNATIONAL_PREFIX, _TRUNK_PREFIX = "00", "0"
+
 
 @dataclass(frozen=True, slots=True)
 class CallingCode:
@@ -44,3 +47,37 @@ def calling_code(digits: str) -> CallingCode | None:
             lengths = tuple(metadata.general_desc.possible_length)
             return CallingCode(code, lengths, metadata.national_prefix_for_parsing)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class NationalFormat:
+    """How numbers that name no country are read in one country of the usual plan.
+
+    In the usual plan ``00`` begins an international number and ``0`` a national one; both go away.
+
+    Attributes:
+        code: The country's calling code.
+        whole_pattern: Pattern of numbers that are whole as they stand, so that their ``0`` would stay.
+    """
+
+    code: str
+    whole_pattern: str
+
+
+@cache
+def national_format(region: str) -> NationalFormat | None:
+    """Return the format of a country (ISO 3166-1), ``None`` where it does not follow the usual plan."""
+    metadata = PhoneMetadata.metadata_for_region(region, None)
+    if metadata is None or metadata.general_desc is None or metadata.country_code is None:
+        return None
+    code, pattern = metadata.country_code, metadata.general_desc.national_number_pattern
+    is_usual = (
+        metadata.international_prefix == _INTERNATIONAL_PREFIX
+        and metadata.national_prefix == _TRUNK_PREFIX
+        # The first alternative that fits is stripped: the trunk prefix must be that alternative.
+        and (metadata.national_prefix_for_parsing or "").split("|")[0] == _TRUNK_PREFIX
+        and metadata.national_prefix_transform_rule is None
+        # Countries that share a calling code are judged by the metadata of its main one.
+        and phonenumbers.region_code_for_country_code(code) == region
+    )
+    return NationalFormat(str(code), pattern) if is_usual and pattern is not None else None

@@ -11,10 +11,10 @@ unless that was refused itself; granting a part never grants the whole.
 import pyarrow as pa
 
 from segmentation.identity.catalog import IdentityCatalog
-from segmentation.identity.lookup import LOOKUP
+from segmentation.identity.lookup import LOOKUP, filled_columns
 from segmentation.identity.observations import namespace_expression
+from segmentation.identity.versions import superseded_rows
 from segmentation.run import Run
-from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, literal, table_exists
 
 #: The one state that allows; any other word is a refusal.
@@ -76,31 +76,27 @@ def _write_purposes(con: Connection, catalog: IdentityCatalog) -> None:
 
 
 def _write_decisions(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[str, int]:
-    names = ", ".join(IDENTITY_COLUMNS)
+    """Fill ``decisions``: one row per current event and identifier it names that has a customer."""
+    current = superseded_rows(con, run, "consent_events", "consent_event_id", "occurred_at")
+    names = filled_columns(con, "sources.consent_events")
     con.execute(
-        "create or replace temp table consent_rows as with current_rows as ("
-        f"select source, {names}, lower(trim(purpose)) as purpose, lower(trim(consent_state)) as state, occurred_at "
-        "from sources.consent_events where occurred_at <= ? qualify row_number() over "
-        "(partition by source, consent_event_id order by file_id desc, line desc) = 1) "
-        f"select source, {names}, purpose, max(occurred_at) filter (state = {literal(GRANTED)}) as granted_at, "
-        f"max(occurred_at) filter (state <> {literal(GRANTED)}) as refused_at, count(*) as n_events, "
-        "row_number() over () as consent_row "
-        "from current_rows group by all",
+        f"create or replace temp table consent_rows as select {', '.join(['source', *names])}, "
+        f"lower(trim(purpose)) as purpose, lower(trim(consent_state)) = {literal(GRANTED)} as is_granted, occurred_at, "
+        f"rowid as consent_row from sources.consent_events where occurred_at <= ? and {current}",
         [run.as_of],
     )
-    for name in IDENTITY_COLUMNS:
+    for name in names:
         con.execute(
-            "insert into decisions select c.consent_row, l.node_id, l.customer_id, c.purpose, c.granted_at, "
-            f"c.refused_at from consent_rows as c join {LOOKUP} as l on l.id_type = {literal(name)} "
-            f"and l.raw_value = c.{name} and l.id_namespace = {namespace_expression(catalog.rules, name, 'c.source')} "
+            "insert into decisions select c.consent_row, l.node_id, l.customer_id, c.purpose, "
+            "case when c.is_granted then c.occurred_at end, case when not c.is_granted then c.occurred_at end "
+            f"from consent_rows as c join (from {LOOKUP} where id_type = {literal(name)}) as l "
+            f"on l.raw_value = c.{name} and l.id_namespace = {namespace_expression(catalog.rules, name, 'c.source')} "
             "semi join purpose_list as p on p.purpose = c.purpose"
         )
-    unknown = con.execute(
-        "select coalesce(sum(n_events), 0)::bigint from consent_rows anti join purpose_list using (purpose)"
-    ).fetchall()[0][0]
-    nobody = con.execute(
-        "select coalesce(sum(n_events), 0)::bigint from consent_rows semi join purpose_list using (purpose) "
-        "where consent_row not in (select consent_row from decisions)"
-    ).fetchall()[0][0]
-    con.execute("drop table consent_rows")
+    unknown, nobody = con.execute(
+        "select count(*) filter (not is_listed), count(*) filter (is_listed and consent_row not in "
+        "(select consent_row from decisions)) from "
+        "(select consent_row, purpose in (select purpose from purpose_list) as is_listed from consent_rows)"
+    ).fetchall()[0]
+    con.execute("drop table consent_rows; drop table superseded_consent_events")
     return {"consent_events_of_unknown_purpose": int(unknown), "consent_events_of_nobody": int(nobody)}

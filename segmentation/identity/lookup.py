@@ -32,36 +32,32 @@ def write_lookup(con: Connection) -> None:
     )
 
 
-class Attribution:
-    """SQL that gives each row of a table with identity columns its customer.
+def filled_columns(con: Connection, table: str) -> list[str]:
+    """Return the identity columns of ``table`` that hold anything at all, in canonical order."""
+    filled = con.execute(
+        f"select {', '.join(f'count({name}) > 0' for name in IDENTITY_COLUMNS)} from {table}"
+    ).fetchall()[0]
+    return [name for name, has_values in zip(IDENTITY_COLUMNS, filled, strict=True) if has_values]
+
+
+def attribute_rows(con: Connection, rules: IdentifierRules, table: str) -> None:
+    """Write temporary table ``attributed(row_number, customer_id)``: the customer of each row that has one.
+
+    A row belongs to the customer of its best identifier that has one. Types are looked up one after the
+    other, each only for the rows that are still without a customer.
 
     Args:
-        con: Used to find out which identity columns hold anything at all.
+        con: The warehouse, with the candidate lookup filled.
         rules: Give the order of the types and their namespaces.
-        table: A table or parenthesised query with ``source`` and the identity columns.
-        alias: Name under which the caller reads it.
+        table: A temporary table with ``row_number``, ``source`` and the identity columns.
     """
-
-    def __init__(self, con: Connection, rules: IdentifierRules, table: str, alias: str) -> None:
-        filled = con.execute(
-            f"select {', '.join(f'count({name}) > 0' for name in IDENTITY_COLUMNS)} from {table}"
-        ).fetchall()[0]
-        present = {name for name, has_values in zip(IDENTITY_COLUMNS, filled, strict=True) if has_values}
-        self._types = [name for name in rules.types_by_priority if name in present]
-        self._rules = rules
-        self._alias = alias
-
-    @property
-    def joins(self) -> str:
-        """Left joins to the lookup, one per type of identifier that occurs."""
-        return " ".join(
-            f"left join (select id_namespace, raw_value, customer_id from {LOOKUP} where id_type = {literal(name)}) "
-            f"as at_{name} on at_{name}.raw_value = {self._alias}.{name} "
-            f"and at_{name}.id_namespace = {namespace_expression(self._rules, name, f'{self._alias}.source')}"
-            for name in self._types
-        )
-
-    @property
-    def customer_id(self) -> str:
-        """The row's customer: that of its best identifier that has one; null where none has."""
-        return f"coalesce({', '.join([f'at_{name}.customer_id' for name in self._types] + ['null'])})"
+    con.execute("create or replace temp table attributed (row_number bigint, customer_id varchar)")
+    filled = filled_columns(con, table)
+    for name in rules.types_by_priority:
+        if name in filled:
+            con.execute(
+                f"insert into attributed select r.row_number, l.customer_id from {table} as r "
+                f"join (from {LOOKUP} where id_type = {literal(name)}) as l on l.raw_value = r.{name} "
+                f"and l.id_namespace = {namespace_expression(rules, name, 'r.source')} "
+                f"where r.{name} is not null and r.row_number not in (select row_number from attributed)"
+            )

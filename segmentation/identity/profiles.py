@@ -6,7 +6,8 @@ never shows an address that the guards kept apart.
 """
 
 from segmentation.identity.catalog import IdentifierRules
-from segmentation.identity.lookup import Attribution
+from segmentation.identity.lookup import attribute_rows
+from segmentation.identity.versions import superseded_rows
 from segmentation.run import Run
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, table_exists
@@ -21,7 +22,7 @@ _KNOWN_TYPES = ("source_customer_id", "user_id", "email", "phone")
 _DESCRIBING = (
     ("customer_records", "source_customer_id", "updated_at", _ATTRIBUTES, True),
     ("form_submissions", "submission_id", "submitted_at", _ATTRIBUTES[:4], True),
-    ("orders", None, "ordered_at", ("country",), False),
+    ("orders", "order_id", "ordered_at", ("country",), False),
 )
 
 
@@ -73,7 +74,7 @@ def _describe(
     rules: IdentifierRules,
     trust: int,
     table: str,
-    key: str | None,
+    key: str,
     moment: str,
     attributes: tuple[str, ...],
     *,
@@ -81,22 +82,17 @@ def _describe(
 ) -> None:
     identity = ", ".join(IDENTITY_COLUMNS)
     values = ", ".join(f"nullif(trim({name}), '') as {name}" for name in attributes)
-    rows = f"select source, {identity}, {values}, "
-    if is_versioned:
-        rows += (
-            f"{moment} as described_at, concat_ws('/', source, {key}) as tie from sources.{table} "
-            f"where {moment} <= $as_of qualify row_number() over "
-            f"(partition by source, {key} order by file_id desc, line desc) = 1"
-        )
-    else:
-        rows += (
-            f"max({moment}) as described_at, source as tie from sources.{table} where {moment} <= $as_of group by all"
-        )
-    con.execute(f"create or replace temp table described_rows as {rows}", {"as_of": run.as_of})
-    at = Attribution(con, rules, "described_rows", "r")
+    current = superseded_rows(con, run, table, key, moment) if is_versioned else "true"
     con.execute(
-        f"insert into described by name select {at.customer_id} as customer_id, {trust} as trust, r.described_at, "
-        f"r.tie, {', '.join(f'r.{name}' for name in attributes)} from described_rows as r {at.joins} "
-        f"where {at.customer_id} is not null"
+        f"create or replace temp table described_rows as select rowid as row_number, source, {identity}, {values}, "
+        f"{moment} as described_at, concat_ws('/', source, {key}) as tie from sources.{table} "
+        f"where {moment} <= $as_of and {current}",
+        {"as_of": run.as_of},
     )
-    con.execute("drop table described_rows")
+    attribute_rows(con, rules, "described_rows")
+    con.execute(
+        f"insert into described by name select a.customer_id, {trust} as trust, r.described_at, r.tie, "
+        f"{', '.join(f'r.{name}' for name in attributes)} from described_rows as r "
+        "join attributed as a using (row_number)"
+    )
+    con.execute(f"drop table described_rows; drop table attributed; drop table if exists superseded_{table}")

@@ -5,10 +5,12 @@ registry of dense ids. Does not belong here: the rules for one value (`normalise
 identifiers may link customers (`guards.py`).
 """
 
+from contextlib import suppress
+
 import duckdb
 import pyarrow as pa
 
-from segmentation.identity.calling_codes import calling_code
+from segmentation.identity.calling_codes import calling_code, national_format
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.identity.normalise import EMAIL_LOCAL_MAX_LENGTH, EMAIL_MAX_LENGTH, NORMALISERS, clean_lower_text
 from segmentation.sources.entities import IDENTITY_COLUMNS
@@ -19,10 +21,12 @@ _PLAIN_TEXT = "^[!-~]([ -~]*[!-~])?$"
 #: Addresses in ASCII whose domain IDNA leaves as it is (labels with "--" may be encoded names).
 _PLAIN_EMAIL = (
     f"^[A-Za-z0-9.!#$%&''*+/=?^_`{{|}}~-]{{1,{EMAIL_LOCAL_MAX_LENGTH}}}@"
-    "([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+    "([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?[.])+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
 )
-#: International numbers with at most single spaces or hyphens between the digits.
-_PLAIN_PHONE = "^[+][1-9][0-9]*([ -][0-9]+)*$"
+#: Numbers with at most one space, hyphen or slash, or one group in parentheses, between the digits.
+_PHONE_GROUPS = "([ -]?[(][0-9]+[)]|[ /-][0-9]+| ?[0-9]+)*$"
+_PLAIN_INTERNATIONAL_PHONE = "^[+][1-9][0-9]*" + _PHONE_GROUPS
+_PLAIN_NATIONAL_PHONE = "^0[0-9]+([ /-][0-9]+)*$"
 
 
 def register_values(con: Connection, rules: IdentifierRules) -> dict[str, int]:
@@ -85,7 +89,8 @@ def _normalise_plain_emails(con: Connection) -> None:
         "insert into new_normalised "
         "select id_type, id_namespace, region, raw_value, lower(trim(raw_value)) as id_value, null from new_values "
         f"where id_type = 'email' and strlen(trim(raw_value)) <= {EMAIL_MAX_LENGTH} "
-        f"and regexp_matches(lower(trim(raw_value)), '{_PLAIN_EMAIL}') "
+        # Matched before it is lowered: the engine lowers some letters beyond ASCII to ASCII ones.
+        f"and regexp_matches(trim(raw_value), '{_PLAIN_EMAIL}') "
         # A domain ends where the only "@" is; no label may hold "--".
         "and not contains(split_part(raw_value, '@', 2), '--') "
         # The whole of a domain name has at most 253 characters (RFC 1035).
@@ -94,27 +99,53 @@ def _normalise_plain_emails(con: Connection) -> None:
 
 
 def _normalise_plain_phones(con: Connection) -> None:
+    """Write numbers whose digits are their normal form, once the way of dialling them is taken away."""
     con.execute(
         "create or replace temp table plain_phones as "
         "select id_namespace, region, raw_value, regexp_replace(raw_value, '[^0-9]', '', 'g') as digits "
-        f"from new_values where id_type = 'phone' and regexp_matches(trim(raw_value), '{_PLAIN_PHONE}')"
+        f"from new_values where id_type = 'phone' and regexp_matches(trim(raw_value), '{_PLAIN_INTERNATIONAL_PHONE}')"
     )
+    regions = con.execute(
+        "select distinct region from new_values where id_type = 'phone' and region <> '' order by region"
+    ).fetchall()
+    for (region,) in regions:
+        _add_national_phones(con, region)
     starts = con.execute("select distinct left(digits, 3) from plain_phones where strlen(digits) > 6").fetchall()
     codes = {code for (start,) in starts if (code := calling_code(start)) is not None}
     for code in sorted(codes, key=lambda found: found.code):
         national = f"substr(digits, {len(code.code) + 1})"
         lengths = ", ".join(str(length) for length in code.lengths)
         strips = f"or regexp_matches({national}, '^(?:{code.prefix_pattern})')" if code.prefix_pattern else ""
-        try:
-            con.execute(
-                "insert into new_normalised select 'phone', id_namespace, region, raw_value, '+' || digits, null "
-                f"from plain_phones where starts_with(digits, '{code.code}') and strlen({national}) in ({lengths}) "
-                f"and not (starts_with({national}, '0') {strips})"
-            )
-        except duckdb.InvalidInputException:
-            # The engine has no such pattern: numbers of this country are parsed one by one.
-            continue
+        _unless_pattern_unknown(
+            con,
+            "insert into new_normalised select 'phone', id_namespace, region, raw_value, '+' || digits, null "
+            f"from plain_phones where starts_with(digits, '{code.code}') and strlen({national}) in ({lengths}) "
+            f"and not (starts_with({national}, '0') {strips})",
+        )
     con.execute("drop table plain_phones")
+
+
+def _add_national_phones(con: Connection, region: str) -> None:
+    """Add to ``plain_phones`` what is dialled in ``region`` as ``00`` and a country, or ``0`` and a number."""
+    usual = national_format(region)
+    if usual is None:
+        return
+    _unless_pattern_unknown(
+        con,
+        "insert into plain_phones select id_namespace, region, raw_value, "
+        f"case when starts_with(dialled, '00') then substr(dialled, 3) else '{usual.code}' || substr(dialled, 2) end "
+        "from (select id_namespace, region, raw_value, regexp_replace(raw_value, '[^0-9]', '', 'g') as dialled "
+        f"from new_values where id_type = 'phone' and region = {literal(region)} "
+        f"and regexp_matches(trim(raw_value), '{_PLAIN_NATIONAL_PHONE}')) "
+        "where regexp_matches(dialled, '^00?[1-9]') "
+        f"and not regexp_full_match(dialled, '{usual.whole_pattern}')",
+    )
+
+
+def _unless_pattern_unknown(con: Connection, query: str) -> None:
+    # A pattern that the engine can't read only costs time: these numbers are parsed one by one.
+    with suppress(duckdb.InvalidInputException):
+        con.execute(query)
 
 
 def _normalise_the_rest(con: Connection, rules: IdentifierRules) -> int:

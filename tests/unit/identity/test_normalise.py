@@ -12,7 +12,7 @@ from segmentation.identity.normalise import NORMALISERS, clean_text, normalise_e
 from segmentation.identity.values import register_values
 from segmentation.sources.entities import IDENTITY_COLUMNS
 
-REGIONS = ("", "GB", "DE", "US", "IT", "AR")
+REGIONS = ("", "GB", "DE", "US", "IT", "AR", "FR", "NL", "ES", "GG", "BR")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,9 @@ _PHONES = st.one_of(
     st.from_regex(r"\A\+[1-9][0-9 \-]{5,16}\Z"),
     st.from_regex(r"\A\+(44|49|1|39|54|7|33|61|55|52|800)[ -]?0?[0-9]{5,12}\Z"),
     st.from_regex(r"\A0[0-9 /()\-]{5,14}\Z"),
+    st.from_regex(r"\A ?00?[1-9][0-9]{1,4}[ /\-]?[0-9]{4,9}\Z"),
+    st.from_regex(r"\A0049[ ]?0?[1-9][0-9]{4,9}\Z"),
+    st.from_regex(r"\A\+(44|49|1|33)[ ]?\(0?[0-9]{1,4}\)[ ]?[0-9]{4,8}\Z"),
     st.text(alphabet="+0123456789 ()-./x", max_size=18),
 )
 _IDS = st.one_of(st.text(max_size=20), st.text(alphabet=" aZ9-_\t\u00a0", max_size=12))
@@ -120,6 +123,7 @@ _VALUES = st.one_of(
 
 
 @given(st.lists(_VALUES, min_size=1, max_size=60, unique=True))
+@example([("email", "", "İ@9.com"), ("email", "", "\u212a@9.com"), ("email", "", "A@x--y.com")])
 @settings(max_examples=60, deadline=None)
 def test_fast_paths_agree_with_the_rules(values):
     rules = _fast_path_rules()
