@@ -11,6 +11,8 @@ from typing import Annotated, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from segmentation.errors import CatalogError
 
@@ -191,7 +193,18 @@ def _filled(
             destination.where,
             f"one of {', '.join('{' + name + '}' for name in placeholders)}",
         )
-    return destination.model_copy(update={key: _PLACEHOLDER.sub(lambda match: placeholders[match[1]], text)})
+    filled = _PLACEHOLDER.sub(lambda match: placeholders[match[1]], text)
+    if key == "url":
+        try:
+            make_url(filled)
+        except ArgumentError:
+            # The text may hold a password, so it is not repeated.
+            raise _wrong(
+                f"destination {destination.name}: url is no database url",
+                destination.where,
+                "dialect://user:password@host/database, or sqlite:///file",
+            ) from None
+    return destination.model_copy(update={key: filled})
 
 
 def _wrong(what: str, where: str, expected: str) -> CatalogError:

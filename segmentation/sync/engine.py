@@ -48,7 +48,7 @@ def open_engine(url: str, *, durable: bool) -> Engine:
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, isolation_level="REPEATABLE READ", pool_pre_ping=True)
+        return _server(parsed)
     path = sqlite_file(parsed)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def open_reader(url: str) -> Engine:
     """Open a database for reading only; in SQLite a reader neither waits for a writer nor stops one."""
     parsed = _parsed(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, isolation_level="REPEATABLE READ", pool_pre_ping=True)
+        return _server(parsed)
     engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
     _govern(engine, "begin", ("query_only = on",))
     return engine
@@ -107,6 +107,18 @@ def _parsed(url: str) -> URL:
             repair="edit the url, then `strata validate`",
         )
     return parsed
+
+
+def _server(url: URL) -> Engine:
+    try:
+        return create_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True)
+    except ImportError as error:
+        raise CatalogError(
+            f"the driver of {url.drivername} is not installed: {error}",
+            where=url.render_as_string(hide_password=True),
+            expected="an installed driver",
+            repair=f"install the package {error.name or 'of the driver'}, or name another driver in the url",
+        ) from None
 
 
 def _govern(engine: Engine, begin: str, pragmas: tuple[str, ...]) -> None:

@@ -43,6 +43,12 @@ def note_head(con: Connection, view_id: str, seq: int, ref: str) -> None:
     con.execute("insert or replace into sync.desired_heads values (?, ?, ?)", [view_id, seq, ref])
 
 
+def forget_desired(con: Connection, keep: list[str]) -> None:
+    """Delete the copies of views that nothing reads any more."""
+    for table in ("desired", "desired_heads"):
+        con.execute(f"delete from sync.{table} where view_id not in (select unnest($keep::varchar[]))", {"keep": keep})
+
+
 def copy_ledger(con: Connection, state: State) -> None:
     """Copy the state's small tables into the warehouse, in one transaction of the caller."""
     for table in MIRRORED:

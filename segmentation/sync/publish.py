@@ -18,7 +18,7 @@ from segmentation.sync.catalog import FlagdDestination, SqlDestination
 from segmentation.sync.deliver import Delivery, Worker
 from segmentation.sync.faults import DeliveryError
 from segmentation.sync.ledger import Ledger
-from segmentation.sync.mirror import copy_ledger, note_head
+from segmentation.sync.mirror import copy_ledger, forget_desired, note_head
 from segmentation.sync.reconcile import prove
 from segmentation.sync.state import CHUNK_ROWS, CrashPoint, Proposal, ProposedChange, State, no_crash
 from segmentation.sync.stores.contract import Store
@@ -71,9 +71,12 @@ def publish(
             except StrataError as error:
                 failures[destination.name] = error
                 ledger.fail(destination, error.what)
-        for view_id in sorted({proposal.view.view_id for proposal in readers.values()}):
+        views = sorted({proposal.view.view_id for proposal in readers.values()})
+        for view_id in views:
             state.trim_log(view_id, LOG_ROWS_KEPT)
+        state.forget_views(views)
         with transaction(con):
+            forget_desired(con, views)
             copy_ledger(con, state)
     finally:
         state.close()

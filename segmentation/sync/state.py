@@ -8,7 +8,7 @@ is recognised by its references.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -240,6 +240,19 @@ class State:
                 update(VIEWS).where(VIEWS.c.view_id == view_id).values(floor_seq=new_floor, floor_ref=ref)
             )
             return gone
+
+    def forget_views(self, keep: Collection[str]) -> list[str]:
+        """Delete everything about views that nothing reads any more; return their names.
+
+        What no destination may see any more must not be kept, least of all for customers who left. A
+        destination that reads such a view again is loaded anew.
+        """
+        with self.transaction() as connection:
+            known = [row[0] for row in connection.execute(select(VIEWS.c.view_id))]
+            gone = sorted(set(known) - set(keep))
+            for table in (DESIRED, CHANGE_LOG, VIEWS):
+                connection.execute(delete(table).where(table.c.view_id.in_(gone)))
+        return gone
 
     def _write(
         self,

@@ -413,3 +413,27 @@ def test_batches_cut_anywhere_end_the_same(company, bench):
     assert len(snapshots) == 2
     assert all('"risky"' in snapshots[0][f"c_{number}"] for number in range(5))
     assert all('"vip"' in snapshots[1][f"c_{number}"] for number in range(5))
+
+
+def test_what_no_destination_may_see_any_more_is_forgotten(company, in_step):
+    company.sync()
+    company.change_destination("online_store", purposes=["marketing"])
+    company.consent("c_3", "marketing", allowed=True)
+    company.sync()
+    for query in ("select distinct view_id from desired", "select view_id from views"):
+        assert sorted(company.state(query)) == [("essential.service~segments",), ("marketing",)]
+    assert company.con.execute("select count(*) from sync.desired where customer_id = 'c_5'").fetchall() == [(0,)]
+    in_step()
+
+
+def test_a_view_that_is_read_again_starts_a_new_history(company, in_step):
+    company.sync()
+    company.member("c_0", "standard")
+    company.sync()
+    company.change_destination("online_store", enabled=False)
+    company.sync()
+    company.member("c_0", "risky")
+    company.change_destination("online_store", enabled=True)
+    assert mode(company.sync())[0] == "snapshot"
+    in_step()
+    assert company.lookup("c_0").segments == {"risky": 1}

@@ -80,6 +80,7 @@ def test_a_flag_file_has_a_path(tmp_path):
         ("  store:", "  Store!:", 2, "can't name a destination"),
         ("description: d", "name: other", 2, "unknown key 'name'"),
         ("description: d", "description: d\n    description: e", 4, "said twice, first on line 3"),
+        ("sqlite:///{data}/store.db", "nonsense", 2, "no database url"),
         ("{data}", "{home}", 2, "unknown placeholder {home}"),
         ("owner: team:x", "owner: [", 10, "not YAML"),
         ("destinations:\n", "targets:\n", 1, "exactly one mapping"),

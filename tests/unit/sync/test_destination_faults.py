@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from segmentation.errors import CatalogError
 from segmentation.sync.catalog import SqlDestination
-from segmentation.sync.engine import open_engine
+from segmentation.sync.engine import open_engine, open_reader
 from segmentation.sync.faults import DeliveryError, StateError, repair_for
 from segmentation.sync.stores.opening import open_store
 from segmentation.sync.stores.sqlalchemy_store import SqlAlchemyStore
@@ -180,6 +180,14 @@ def test_other_databases_are_refused_before_anything_is_written(company):
     assert "tiger" not in error.message
     with pytest.raises(CatalogError, match="mysql"):
         open_engine("mysql://root:secret@db/x", durable=True)
+
+
+def test_a_driver_that_is_not_installed_is_named():
+    for opening in (open_reader, lambda url: open_engine(url, durable=True)):
+        with pytest.raises(CatalogError, match="is not installed") as caught:
+            opening("postgresql+pg8000://u:secret@h/d")
+        assert "pg8000" in caught.value.repair
+        assert "secret" not in caught.value.message
 
 
 def test_every_repair_says_how_to_go_on():
