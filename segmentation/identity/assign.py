@@ -135,7 +135,7 @@ def _write_customers(con: Connection, run: Run) -> None:
 
 
 def _write_aliases(con: Connection, run: Run) -> None:
-    """Rule 8: pointers are followed to their end, so that a reader follows one."""
+    """Rule 8: pointers are followed to their end, so that a reader follows one; some end at nobody active."""
     con.execute(
         "insert into identity.candidate_customer_aliases by name with recursive walk as ("
         "select customer_id as old_customer_id, merged_into as customer_id from identity.candidate_customers "
@@ -143,7 +143,7 @@ def _write_aliases(con: Connection, run: Run) -> None:
         "select w.old_customer_id, k.merged_into from walk as w join identity.candidate_customers as k "
         "on k.customer_id = w.customer_id where k.status = 'merged') "
         "select w.old_customer_id, w.customer_id, $run_id as run_id, $recorded_at as recorded_at from walk as w "
-        "join identity.candidate_customers as k on k.customer_id = w.customer_id where k.status <> 'merged'",
+        "join identity.candidate_customers as k on k.customer_id = w.customer_id where k.status = 'active'",
         {"run_id": run.run_id, "recorded_at": run.recorded_at},
     )
 
