@@ -10,8 +10,9 @@ from datetime import datetime
 from segmentation import contracts
 from segmentation.errors import CandidateError
 from segmentation.run import Run, StageReport
-from segmentation.segments.catalog import Catalog, CatalogSegment, normal_form
+from segmentation.segments.catalog import Catalog, normal_form
 from segmentation.segments.changes import find_changes
+from segmentation.segments.compiled import CatalogSegment
 from segmentation.segments.conditions import PURPOSES, features_of
 from segmentation.segments.decisions import FEATURES, decide, is_live
 from segmentation.segments.overrides import resolve_overrides

@@ -4,37 +4,17 @@ Belongs here: checks that need more than one definition, and the order of evalua
 checks of one file (``definitions.py``) and of a rule (``parser.py``).
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date
-from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
+from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import Always, segments_of
 from segmentation.segments.faults import did_you_mean
 from segmentation.segments.problems import CatalogProblem
 
-if TYPE_CHECKING:
-    from segmentation.segments.catalog import CatalogGroup, CatalogSegment
-
-    Segments = Mapping[str, CatalogSegment]
-    AllGroups = Mapping[str, CatalogGroup]
-
-
-def say(model: type[BaseModel], detail: dict[str, Any]) -> str:
-    """Return one of pydantic's complaints as a sentence about the file's keys."""
-    location = [str(part) for part in detail["loc"]]
-    name = ".".join(location)
-    if detail["type"] == "extra_forbidden":
-        known = model.model_fields if len(location) == 1 else ()
-        return f"unknown key {name}{did_you_mean(location[-1], known)}"
-    if detail["type"] == "missing":
-        return f"the key {name} is missing"
-    said = str(detail["msg"]).removeprefix("Value error, ")
-    return f"{name}: {said[0].lower()}{said[1:]}" if name else said
+Segments = Mapping[str, CatalogSegment]
+AllGroups = Mapping[str, CatalogGroup]
 
 
 def due_reviews(segments: Segments, today: date) -> Iterator[CatalogProblem]:

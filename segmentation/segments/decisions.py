@@ -8,7 +8,8 @@ keep a customer out whatever else holds; then exclusion lists; then inclusion li
 from collections.abc import Iterator
 
 from segmentation.run import Run
-from segmentation.segments.catalog import Catalog, CatalogSegment
+from segmentation.segments.catalog import Catalog
+from segmentation.segments.compiled import CatalogSegment
 from segmentation.segments.rule_sql import to_sql
 from segmentation.warehouse import Connection, literal
 

@@ -1,18 +1,15 @@
 """Reading a rule: text to a typed condition, or every fault in it.
 
-Belongs here: limits, the list of allowed syntax, and finding where a fault stands. Does not belong here: what
-kinds go together (``typing_rules.py``) or what a condition means (``conditions.py``). Anything that is not
-allowed here by name, down to each syntax node's arguments, is refused: that is what makes a rule safe to run.
+Belongs here: walking the syntax, node by node. Does not belong here: which syntax is allowed (``syntax.py``),
+what kinds go together (``typing_rules.py``), what a condition means (``conditions.py``).
 """
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
 
 from segmentation.segments import typing_rules as typed
 from segmentation.segments.conditions import (
@@ -33,36 +30,8 @@ from segmentation.segments.conditions import (
 )
 from segmentation.segments.faults import Fault, RuleError, did_you_mean
 from segmentation.segments.kinds import Contract, Kind, kind_of
+from segmentation.segments.syntax import ALLOWED, CLOCKS, FUNCTIONS, check_limits, fault_at, syntax_fault
 
-#: Longest rule, in characters. Longer ones belong into a list file or several segments.
-MAX_LENGTH = 20_000
-#: Deepest nesting of parentheses, and longest row of signs or ``not``.
-MAX_DEPTH = 50
-
-FUNCTIONS = ("days_since", "has_purpose", "in_segment", "list_contains")
-
-#: Syntax node to the arguments it may carry. ``typed`` and ``safe`` are marks that the parser sets itself.
-_ALLOWED: dict[type, frozenset[str]] = {
-    exp.Paren: frozenset({"this"}),
-    exp.Not: frozenset({"this"}),
-    exp.Column: frozenset({"this"}),
-    exp.Identifier: frozenset({"this", "quoted"}),
-    exp.Literal: frozenset({"this", "is_string"}),
-    exp.Boolean: frozenset({"this"}),
-    exp.Neg: frozenset({"this"}),
-    exp.Anonymous: frozenset({"this", "expressions"}),
-    exp.ArrayContains: frozenset({"this", "expression"}),
-    exp.Between: frozenset({"this", "low", "high"}),
-    exp.In: frozenset({"this", "expressions", "field"}),
-    exp.Is: frozenset({"this", "expression"}),
-    exp.Like: frozenset({"this", "expression", "negate"}),
-    exp.Div: frozenset({"this", "expression", "typed", "safe"}),
-    exp.Cast: frozenset({"this", "to"}),
-    **dict.fromkeys(
-        (exp.And, exp.Or, exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Add, exp.Sub, exp.Mul),
-        frozenset({"this", "expression"}),
-    ),
-}
 _COMPARISONS: dict[type, Operator] = {
     exp.EQ: "=",
     exp.NEQ: "<>",
@@ -75,14 +44,20 @@ _ARITHMETIC = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
 Built = TypeVar("Built")
 
 _LITERAL_TYPES = {"DATE": Kind.DATE, "TIMESTAMP": Kind.TIMESTAMP, "TIMESTAMPNTZ": Kind.TIMESTAMP}
-_CLOCKS = ("now", "current_date", "current_timestamp", "currentdate", "currenttimestamp", "today", "getdate")
 
 
 def parse_rule(text: str, contract: Contract) -> Condition:
     """Read a rule and check it against the features.
 
+    The language is a part of DuckDB's SQL: ``= <> < <= > >=``, ``between``, ``in`` over values, ``is [not] null``,
+    ``is [not] true``, ``like`` with ``%`` at the ends, ``and or not``, ``+ - * /`` in 64-bit floats (dividing by
+    zero gives null), boolean features by themselves, ``date '…'`` and ``timestamp '…'``, comparisons of features
+    with features, ``days_since(feature)``, ``has_purpose('…')``, ``'…' in feature`` for lists and
+    ``in_segment('…')``. Logic is three-valued as in SQL and a customer is a member where the rule is true: a null
+    never makes a comparison true, under ``not`` neither.
+
     Args:
-        text: A boolean expression over features; see ``docs`` and ``FUNCTIONS`` for the language.
+        text: A boolean expression over features.
         contract: Feature name to column type.
 
     Returns:
@@ -106,10 +81,10 @@ class _Reader:
 
     def read(self) -> Condition:
         try:
-            self._check_limits()
+            check_limits(self._text)
             statements = sqlglot.parse(self._text, dialect="duckdb")
         except SqlglotError as error:
-            self.faults.append(self._syntax_fault(error))
+            self.faults.append(syntax_fault(error))
             return Always(truth=False)
         except RuleError as error:
             self.faults.extend(error.faults)
@@ -120,30 +95,7 @@ class _Reader:
             return Always(truth=False)
         return self._collect(tree)
 
-    def _check_limits(self) -> None:
-        if len(self._text) > MAX_LENGTH:
-            raise self._refusal(
-                None,
-                f"the rule has {len(self._text):,} characters",
-                expected=f"at most {MAX_LENGTH:,}",
-                repair="put long lists of customers into a list file, or split the rule into segments",
-            )
-        depth = row = 0
-        signs = {TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE}
-        for token in sqlglot.tokenize(self._text, dialect="duckdb"):
-            if token.token_type is TokenType.SEMICOLON:
-                raise RuleError([self._fault_at(token.start, "a rule is one expression, without semicolon")])
-            depth += (token.token_type is TokenType.L_PAREN) - (token.token_type is TokenType.R_PAREN)
-            row = row + 1 if token.token_type in signs else 0
-            if max(depth, row) > MAX_DEPTH:
-                fault = self._fault_at(token.start, "the rule is nested too deeply", expected=f"depth {MAX_DEPTH}")
-                raise RuleError([fault])
-
     # -- positions -----------------------------------------------------------------------------------------
-
-    def _fault_at(self, offset: int, what: str, **facts: str) -> Fault:
-        before = self._text[:offset]
-        return Fault(what, line=before.count("\n") + 1, column=offset - (before.rfind("\n") + 1) + 1, **facts)
 
     def _offset(self, node: Any) -> int | None:
         starts = [part.meta["start"] for part in node.walk() if "start" in part.meta]
@@ -153,7 +105,7 @@ class _Reader:
         offset = None if node is None else self._offset(node)
         if offset is None:
             return RuleError([Fault(what, expected=expected, repair=repair)])
-        return RuleError([self._fault_at(offset, what, expected=expected, repair=repair)])
+        return RuleError([fault_at(self._text, offset, what, expected=expected, repair=repair)])
 
     def _typed(self, node: Any, build: Callable[[], Built]) -> Built:
         """Run a check of kinds; place its complaint at the node."""
@@ -161,16 +113,6 @@ class _Reader:
             return build()
         except typed.KindMismatch as mismatch:
             raise self._refusal(node, mismatch.what, expected=mismatch.expected) from None
-
-    def _syntax_fault(self, error: SqlglotError) -> Fault:
-        details = (getattr(error, "errors", None) or [{}])[0]
-        said = re.sub(r"<class '[\w.]*\.(\w+)'>", r"\1", str(details.get("description") or error)).split("\n")[0]
-        return Fault(
-            f"the rule can't be read: {said}",
-            line=details.get("line"),
-            column=details.get("col"),
-            expected="an SQL expression such as: orders_90d >= 3 and not is_known",
-        )
 
     # -- conditions ----------------------------------------------------------------------------------------
 
@@ -183,10 +125,10 @@ class _Reader:
             return Always(truth=False)
 
     def _check_allowed(self, node: Any) -> None:
-        allowed = _ALLOWED.get(type(node))
+        allowed = ALLOWED.get(type(node))
         if allowed is None:
             name = node.sql_name() if isinstance(node, exp.Func) else type(node).__name__
-            if name.lower().replace("_", "") in {clock.replace("_", "") for clock in _CLOCKS}:
+            if name.lower().replace("_", "") in {clock.replace("_", "") for clock in CLOCKS}:
                 raise self._clock_refusal(node)
             raise self._refusal(
                 node,
@@ -307,7 +249,7 @@ class _Reader:
         return node.expressions[0]
 
     def _function_refusal(self, node: Any, name: str) -> RuleError:
-        if name in _CLOCKS:
+        if name in CLOCKS:
             return self._clock_refusal(node)
         return self._refusal(
             node,

@@ -6,10 +6,12 @@ Belongs here: the problem, and the error that carries all of them. Does not belo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from segmentation.errors import CatalogError
-from segmentation.segments.faults import Fault
+from segmentation.segments.faults import Fault, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,19 @@ def problem_at(file: str, fault: Fault) -> CatalogProblem:
     )
 
 
+def say(model: type[BaseModel], detail: dict[str, Any]) -> str:
+    """Return one of pydantic's complaints as a sentence about the file's keys."""
+    location = [str(part) for part in detail["loc"]]
+    name = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        known = model.model_fields if len(location) == 1 else ()
+        return f"unknown key {name}{did_you_mean(location[-1], known)}"
+    if detail["type"] == "missing":
+        return f"the key {name} is missing"
+    said = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{name}: {said[0].lower()}{said[1:]}" if name else said
+
+
 class CatalogProblems(CatalogError):  # noqa: N818 - it is named after what it carries
     """A catalog that can't be used, with every problem in it."""
 
@@ -75,7 +90,3 @@ class CatalogProblems(CatalogError):  # noqa: N818 - it is named after what it c
             expected=first.expected,
             repair=first.repair or "edit the file, then strata validate",
         )
-
-    def as_dict(self) -> dict[str, str]:
-        """The error as JSON-ready facts; the first problem stands for all."""
-        return super().as_dict()

@@ -215,6 +215,12 @@ def test_purposes_and_destinations_are_known_where_they_are_declared(company) ->
         "unknown purpose marketing.emial; did you mean marketing.email?",
     ]
     company.write("vip", consent="{purposes: [marketing.email, essential.service]}", destinations="[online_store]")
+    company.write("asks", "has_purpose('marketing.emial') or has_purpose('essential.service')")
+    assert [problem.what for problem in problems(company)] == [
+        "the purpose essential.service needs no consent, so a rule can't ask for it",
+        "unknown purpose marketing.emial; did you mean marketing.email?",
+    ]
+    company.write("asks", "has_purpose('marketing.email')")
     # A contract is no consent: nobody can lack it.
     assert company.catalog().segments["vip"].required_purposes == ("marketing.email",)
     (company.folder / "purposes.yml").write_text("purposes: 3\n")

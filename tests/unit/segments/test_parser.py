@@ -3,8 +3,9 @@ import pytest
 from segmentation.segments.conditions import features_of, segments_of
 from segmentation.segments.faults import RuleError
 from segmentation.segments.kinds import Kind, kind_of
-from segmentation.segments.parser import MAX_LENGTH, parse_rule
+from segmentation.segments.parser import parse_rule
 from segmentation.segments.rule_sql import to_sql, to_text
+from segmentation.segments.syntax import MAX_LENGTH
 
 CONTRACT = {
     "n": "bigint",

@@ -1,5 +1,6 @@
 """The catalog in this repository: it loads, and its packs decide as they are meant to."""
 
+import json
 from datetime import date
 from itertools import product
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segmentation.features.contract import load_contract
-from segmentation.segments.catalog import Catalog, load_catalog, validate_catalog
+from segmentation.segments.catalog import Catalog, json_schema, load_catalog, validate_catalog
 from segmentation.segments.evaluation import holds
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,6 +36,11 @@ def catalog() -> Catalog:
 def test_it_has_no_problem() -> None:
     problems = validate_catalog(ROOT / "catalog", load_contract(ROOT / "dbt_project"), today=date(2026, 12, 31))
     assert [problem.where + " " + problem.what for problem in problems] == []
+
+
+def test_the_schema_beside_the_segments_is_that_of_the_code() -> None:
+    shipped = json.loads((ROOT / "catalog/segments/segment.schema.json").read_text(encoding="utf-8"))
+    assert shipped == json_schema(), "write json_schema() to catalog/segments/segment.schema.json"
 
 
 def test_every_pair_of_scores_is_in_exactly_one_segment_of_the_pack(catalog: Catalog) -> None:

@@ -1,0 +1,206 @@
+"""Reading the catalog's files: each to a definition with its rule compiled, or to problems with their lines.
+
+Belongs here: files, places, and what one file says against the contract and the declared purposes. Does not
+belong here: what must hold between files (``catalog_checks.py``). Look next at ``catalog.py``.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from segmentation.errors import CatalogError
+from segmentation.identity.purposes import PURPOSES_FILE, load_purposes
+from segmentation.segments.compiled import CatalogGroup, CatalogSegment
+from segmentation.segments.conditions import PURPOSES, Condition, Listed, leaves
+from segmentation.segments.definitions import Groups, Segment
+from segmentation.segments.documents import Document, read_document
+from segmentation.segments.faults import RuleError, did_you_mean
+from segmentation.segments.kinds import Contract
+from segmentation.segments.lists import Listing, inline_listing, read_list
+from segmentation.segments.parser import parse_rule
+from segmentation.segments.problems import CatalogProblem, problem_at, say
+
+SEGMENTS_FOLDER = "segments"
+GROUPS_FILE = "groups.yml"
+DESTINATIONS_FILE = "destinations.yml"
+
+
+class CatalogReader:
+    """Reads the files of one catalog folder and collects what is wrong with them."""
+
+    def __init__(self, folder: Path, contract: Contract) -> None:
+        self._folder = folder
+        self._contract = contract
+        self.problems: list[CatalogProblem] = []
+        self._purposes = self._load_purposes()
+
+    def _shown(self, path: Path) -> str:
+        return f"{self._folder.name}/{path.relative_to(self._folder).as_posix()}"
+
+    def _load_purposes(self) -> dict[str, bool] | None:
+        """Return purpose to whether it needs consent; ``None`` where nobody declared purposes."""
+        if not (self._folder / PURPOSES_FILE).exists():
+            return None
+        try:
+            declared = load_purposes(self._folder).by_name
+        except CatalogError as error:
+            file = f"{self._folder.name}/{PURPOSES_FILE}"
+            self.problems.append(CatalogProblem(file, 1, error.what, expected=error.expected, repair=error.repair))
+            return None
+        return {name: purpose.basis == "consent" for name, purpose in declared.items()}
+
+    def destinations(self) -> set[str] | None:
+        """Return the keys of the destinations; ``None`` where the file is missing, it is not ours to judge."""
+        path = self._folder / DESTINATIONS_FILE
+        content = read_document(path).content if path.exists() else None
+        declared = content.get("destinations") if isinstance(content, dict) else None
+        return {str(key) for key in declared} if isinstance(declared, dict) else None
+
+    def groups(self) -> dict[str, CatalogGroup]:
+        """Read ``groups.yml``; a missing file means no groups."""
+        path = self._folder / GROUPS_FILE
+        if not path.exists():
+            return {}
+        document, file = read_document(path), self._shown(path)
+        found = self._model(Groups, document, file)
+        groups: dict[str, CatalogGroup] = {}
+        for index, group in enumerate(found.groups if isinstance(found, Groups) else ()):
+            line = document.place(("groups", index, "key")).line
+            if group.key in groups:
+                first = groups[group.key].line
+                self.problems.append(
+                    CatalogProblem(file, line, f"duplicate group {group.key}, first defined in line {first}")
+                )
+                continue
+            groups[group.key] = CatalogGroup(group, file, line)
+        return groups
+
+    def segments(self) -> dict[str, CatalogSegment]:
+        """Read every file of ``segments/``."""
+        found: dict[str, CatalogSegment] = {}
+        folder = self._folder / SEGMENTS_FOLDER
+        for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
+            segment = self._segment(path)
+            if segment is None:
+                continue
+            first = found.get(segment.key)
+            if first:
+                what = f"duplicate key {segment.key}, first defined in {first.file}:{first.line()}"
+                self.problems.append(CatalogProblem(segment.file, segment.line(), what, repair="rename one of the two"))
+                continue
+            found[segment.key] = segment
+        return found
+
+    def _segment(self, path: Path) -> CatalogSegment | None:
+        document, file = read_document(path), self._shown(path)
+        definition = self._model(Segment, document, file)
+        if not isinstance(definition, Segment):
+            return None
+        if definition.key != path.stem:
+            self.problems.append(
+                CatalogProblem(
+                    file,
+                    document.place(("key",)).line,
+                    f"the key {definition.key} differs from the file's name",
+                    expected=f"the file {definition.key}{path.suffix}",
+                    repair="rename the file or the key",
+                )
+            )
+        return CatalogSegment(
+            definition=definition,
+            condition=self._condition(definition, document, file),
+            listings=self._listings(definition, document, file),
+            required_purposes=self._required_purposes(definition, document, file),
+            file=file,
+            places={name: document.place((name,)).line for name in document.content},
+        )
+
+    def _model(self, model: type[BaseModel], document: Document, file: str) -> BaseModel | None:
+        self.problems.extend(problem_at(file, fault) for fault in document.faults)
+        if document.content is None and document.faults:
+            return None
+        if not isinstance(document.content, dict):
+            self.problems.append(CatalogProblem(file, 1, "the file holds no keys", expected="key: value lines"))
+            return None
+        try:
+            return model.model_validate(document.content)
+        except ValidationError as error:
+            for detail in error.errors():
+                place = document.place(tuple(detail["loc"]))
+                self.problems.append(CatalogProblem(file, place.line, say(model, dict(detail)), column=place.column))
+            return None
+
+    def _condition(self, definition: Segment, document: Document, file: str) -> Condition | None:
+        if definition.rule is None:
+            return None
+        try:
+            condition = parse_rule(definition.rule, self._contract)
+        except RuleError as error:
+            for fault in error.faults:
+                place = document.within(("rule",), fault.line, fault.column)
+                self.problems.append(
+                    CatalogProblem(
+                        file,
+                        place.line,
+                        fault.what,
+                        column=place.column,
+                        expected=fault.expected,
+                        repair=fault.repair,
+                    )
+                )
+            return None
+        self._check_asked_purposes(condition, document, file)
+        return condition
+
+    def _check_asked_purposes(self, condition: Condition, document: Document, file: str) -> None:
+        for leaf in leaves(condition):
+            if self._purposes is None or not isinstance(leaf, Listed) or leaf.feature.name != PURPOSES:
+                continue
+            if self._purposes.get(leaf.value):
+                continue
+            what = f"unknown purpose {leaf.value}{did_you_mean(leaf.value, self._purposes)}"
+            if leaf.value in self._purposes:
+                what = f"the purpose {leaf.value} needs no consent, so a rule can't ask for it"
+            self.problems.append(
+                CatalogProblem(
+                    file,
+                    document.place(("rule",)).line,
+                    what,
+                    expected=f"a purpose of {PURPOSES_FILE} based on consent",
+                )
+            )
+
+    def _listings(self, definition: Segment, document: Document, file: str) -> tuple[Listing, ...]:
+        found: list[Listing] = []
+        for side, entries in (("include", definition.include), ("exclude", definition.exclude)):
+            for index, entry in enumerate(entries):
+                line = document.place((side, index)).line
+                if entry.file is None:
+                    found.append(inline_listing(definition.key, side, entry, f"{file}:{line}"))  # type: ignore[arg-type]
+                    continue
+                path = self._folder / entry.file
+                shown = f"{self._folder.name}/{entry.file}"
+                rows, faults = read_list(path, shown, definition.key, side, entry.until)  # type: ignore[arg-type]
+                found.extend(rows)
+                for fault in faults:
+                    problem = problem_at(shown, fault)
+                    # A file that is not there has no line: the segment that names it has.
+                    self.problems.append(replace(problem, file=file, line=line) if not path.exists() else problem)
+        return tuple(found)
+
+    def _required_purposes(self, definition: Segment, document: Document, file: str) -> tuple[str, ...]:
+        purposes = dict.fromkeys(definition.consent.purposes)
+        for index, name in enumerate(definition.consent.purposes):
+            if self._purposes is not None and name not in self._purposes:
+                line = document.place(("consent", "purposes", index)).line
+                self.problems.append(
+                    CatalogProblem(
+                        file,
+                        line,
+                        f"unknown purpose {name}{did_you_mean(name, self._purposes)}",
+                        expected=f"a purpose of {self._folder.name}/{PURPOSES_FILE}",
+                    )
+                )
+        # Where nobody declared a lawful basis, every purpose needs consent.
+        return tuple(sorted(name for name in purposes if self._purposes is None or self._purposes.get(name, True)))

@@ -1,0 +1,59 @@
+"""Segments and groups as the catalog holds them: checked, compiled, and with the place they come from.
+
+Belongs here: what every later step reads of a definition. Does not belong here: the keys of the files
+(``definitions.py``) and reading them (``catalog_reader.py``).
+"""
+
+from dataclasses import dataclass
+
+from segmentation.segments.conditions import Condition
+from segmentation.segments.definitions import Group, Segment
+from segmentation.segments.lists import Listing
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSegment:
+    """A segment's definition, checked and compiled.
+
+    Attributes:
+        definition: What its file says.
+        condition: Its rule, typed; ``None`` for a list.
+        listings: Its inclusion and exclusion lists, entry by entry.
+        required_purposes: Purposes a member must have consented to: those whose lawful basis is consent.
+        file: Its file, from the catalog folder's name on.
+        places: Line of each key in the file.
+        definition_hash: Same for definitions that mean the same; see ``definition_hash``.
+        membership_hash: Same as long as membership is decided the same way, segments it depends on included.
+    """
+
+    definition: Segment
+    condition: Condition | None
+    listings: tuple[Listing, ...]
+    required_purposes: tuple[str, ...]
+    file: str
+    places: dict[str, int]
+    definition_hash: str = ""
+    membership_hash: str = ""
+
+    @property
+    def key(self) -> str:
+        """The segment's key."""
+        return self.definition.key
+
+    def line(self, *names: str) -> int:
+        """Return the line of the first of the keys that the file has, else the line of ``key``."""
+        return next((self.places[name] for name in (*names, "key") if name in self.places), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogGroup:
+    """An exclusive group and where it is defined."""
+
+    definition: Group
+    file: str
+    line: int
+
+    @property
+    def key(self) -> str:
+        """The group's key."""
+        return self.definition.key
