@@ -70,7 +70,7 @@ def _draw_leads(world: World) -> None:
         left join people on people.person = actors.person
         left join accounts on accounts.account = people.account
         left join cookies on cookies.person = actors.person
-        where chance(actors.person, 'fills in a form', case actors.part when 'visitor' then 60000 else 20000 end)
+        where chance(actors.person, 'fills in a form', case actors.part when 'visitor' then 60000 else 40000 end)
             or actors.person < 4 or actors.person in ({world.customers}, {world.customers} + 1)
         """
     )

@@ -134,5 +134,5 @@ def _query(world: World, first: int, end: int, every: int) -> str:
             )
         )
     )
-    order by ts_ms, rid nulls last, b
+    order by ts_ms, row_key
     """

@@ -143,7 +143,7 @@ def _query(world: World, first: int, end: int, every: int) -> str:
         )
     )
     left join actors on actors.person = case when is_login then person_key end
-    order by rcv_ms, eid
+    order by rcv_ms, row_key
     """
 
 

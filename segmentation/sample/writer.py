@@ -132,7 +132,7 @@ def _compress(source: Path) -> Path:
     with (
         source.open("rb") as plain,
         target.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=3, mtime=0) as packed,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0) as packed,
     ):
         shutil.copyfileobj(plain, packed, _CHUNK)
     source.unlink()
