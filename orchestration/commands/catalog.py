@@ -99,12 +99,17 @@ def check_source(
 
     Exit code 0: it would load, at least in part. 1: it would be rejected.
     """
+    from segmentation.sources.candidate import LedgerKey, loaded_files
     from segmentation.sources.check import check_file
     from segmentation.sources.mapping import load_mappings
 
     settings = Settings.load()
     mappings = load_mappings(settings.catalog / "sources")
-    report = check_file(file, mappings, landing=settings.landing_folder, feed=feed or "")
+    loaded = frozenset[LedgerKey]()
+    if settings.warehouse.published_path.exists():
+        with settings.warehouse.read() as con:
+            loaded = frozenset(loaded_files(con))
+    report = check_file(file, mappings, landing=settings.landing_folder, feed=feed or "", ledger=loaded)
     if as_json:
         print_json(report.as_dict())
     else:

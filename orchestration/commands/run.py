@@ -86,7 +86,8 @@ def _has_landed(settings: Settings) -> bool:
 
 
 def _generate_sample(settings: Settings, *, quiet: bool) -> None:
-    from orchestration.commands.sample import DEFAULT_CUSTOMERS, DEFAULT_DAYS, DEFAULT_SEED, generate_sample
+    from orchestration.commands.sample import generate_sample
+    from segmentation.sample.company import DEFAULT_CUSTOMERS, DEFAULT_DAYS, DEFAULT_SEED
 
     report = generate_sample(settings, DEFAULT_CUSTOMERS, DEFAULT_DAYS, DEFAULT_SEED)
     if not quiet:

@@ -9,11 +9,8 @@ import typer
 from orchestration.commands.console import Json, err, out, print_json, table
 from orchestration.settings import Settings
 from segmentation.errors import StrataError
-from segmentation.sample.company import SampleReport, generate
+from segmentation.sample.company import DEFAULT_CUSTOMERS, DEFAULT_DAYS, DEFAULT_SEED, SampleReport, generate
 
-DEFAULT_CUSTOMERS = 2_000
-DEFAULT_DAYS = 120
-DEFAULT_SEED = 7
 DEFAULT_END = date(2026, 11, 1)
 
 
