@@ -17,6 +17,7 @@ from expectations.results import SuiteResult, TruthResult
 from expectations.truths import Suite
 from orchestration.resources import WAREHOUSE_OP_TAGS, WAREHOUSE_POOL, StrataResource, run_from_context
 from orchestration.stages import STAGES, Stage
+from segmentation.errors import StrataError
 
 #: Run tag that names truths which a person lets this run fail.
 ACCEPT_TAG = "strata/accept"
@@ -59,14 +60,37 @@ GATES: tuple[Gate, ...] = tuple(_gate_of(stage) for stage in STAGES)
 
 
 def judge(strata: StrataResource, gate: Gate, context: dg.AssetCheckExecutionContext) -> SuiteResult:
-    """Check a gate's suite on the stage's newest candidate and record the judgement in the ledger."""
+    """Check a gate's suite on the stage's newest candidate and record the judgement in the ledger.
+
+    Raises:
+        StrataError: The run accepts a truth that does not exist, or that nobody may accept.
+    """
     from expectations.bridge import validate
 
     run = run_from_context(context, strata)
+    accepted = read_accepted(context.run.tags.get(ACCEPT_TAG, ""))
     with strata.warehouse().write() as con:
-        result = validate(con, gate.suite)
+        result = validate(con, gate.suite).accept(accepted)
         ledger.record(con, run, result)
     return result
+
+
+def read_accepted(tag: str) -> frozenset[str]:
+    """Read the names of accepted truths, separated by commas.
+
+    Raises:
+        StrataError: A name is no truth's, or one that nobody may accept.
+    """
+    names = frozenset(name.strip() for name in tag.split(",") if name.strip())
+    acceptable = {truth.name for gate in GATES for truth in gate.suite.truths if truth.may_be_accepted}
+    if wrong := sorted(names - acceptable):
+        raise StrataError(
+            f"nobody can accept {', '.join(wrong)}",
+            where=f"run tag {ACCEPT_TAG}",
+            expected=f"names, separated by commas, out of {', '.join(sorted(acceptable))}",
+            repair="correct the names, or repair the data",
+        )
+    return names
 
 
 def build_gate_checks(gates: Iterable[Gate] = GATES) -> list[dg.AssetChecksDefinition]:

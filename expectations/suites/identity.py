@@ -5,7 +5,7 @@ tables. Does not belong here: the rules of resolution (`catalog/identifiers.yml`
 Samples show ids of ours only, never an identifier's value.
 """
 
-from expectations.truths import Suite, has_rows, holds_nowhere, is_one_of, is_unique
+from expectations.truths import Suite, holds_nowhere, is_one_of, is_unique
 
 FIGURES = "candidate"
 CUSTOMERS = "candidate_customers"
@@ -23,7 +23,13 @@ _ACTIVE = "(select customer_id from identity.candidate_customers where status = 
 SUITE = Suite(
     "identity",
     (
-        has_rows("customers_exist", CUSTOMERS, repair="map the columns that identify customers in catalog/sources"),
+        holds_nowhere(
+            "customers_exist",
+            FIGURES,
+            "select n_customers from {batch} where n_customers = 0",
+            expected="an active customer",
+            repair="map the columns that identify customers in catalog/sources",
+        ),
         is_unique("customers_are_unique", CUSTOMERS, "customer_id", repair=_BUG),
         is_one_of(
             "customers_have_a_known_status", CUSTOMERS, "status", "active", "merged", "retired", "erased", repair=_BUG
@@ -156,6 +162,15 @@ SUITE = Suite(
             "select known_moved, known_before, known_id_churn_ratio from {batch} "
             "where known_moved >= 20 and known_id_churn_ratio > 0.05",
             expected="at most 5 % of account and source ids move to another customer in one run",
+            repair=_RULES,
+            may_be_accepted=True,
+        ),
+        holds_nowhere(
+            "few_customers_retire",
+            FIGURES,
+            "select retired, n_customers from {batch} "
+            "where retired >= 20 and retired > 0.2 * (n_customers + retired) and n_customers > 0",
+            expected="at most 20 % of the active customers lose all of their identifiers in one run",
             repair=_RULES,
             may_be_accepted=True,
         ),

@@ -21,7 +21,13 @@ Propose = Callable[[str, Run], str]
 def result() -> Judge:
     """Make a suite's result; truths named in ``failing`` do not hold."""
 
-    def make(stage: str, *, failing: tuple[str, ...] = (), warning: tuple[str, ...] = ()) -> SuiteResult:
+    def make(
+        stage: str,
+        *,
+        failing: tuple[str, ...] = (),
+        warning: tuple[str, ...] = (),
+        may_be_accepted: tuple[str, ...] = (),
+    ) -> SuiteResult:
         holds = TruthResult(
             name="rows_exist",
             table=f"{stage}.candidate",
@@ -35,7 +41,10 @@ def result() -> Judge:
             may_be_accepted=False,
         )
         truths = [holds]
-        truths += [replace(holds, name=name, passed=False, observed="0") for name in failing]
+        truths += [
+            replace(holds, name=name, passed=False, observed="0", may_be_accepted=name in may_be_accepted)
+            for name in failing
+        ]
         truths += [replace(holds, name=name, passed=False, severity="warning") for name in warning]
         return SuiteResult(stage, f"{stage}_suite", tuple(truths))
 

@@ -22,9 +22,7 @@ CONSENTS = "identity.candidate_customer_consents"
 FIGURES = "identity.candidate"
 
 MISTAKES = {
-    "customers_exist": "; ".join(
-        f"delete from {table}" for table in (CUSTOMERS, MEMBERS, LOOKUP, ALIASES, CONSENTS, "identity.customers")
-    ),
+    "customers_exist": f"update {FIGURES} set n_customers = 0, retired = 20",
     "customers_are_unique": f"insert into {CUSTOMERS} select * from {CUSTOMERS} where customer_id = 'c_1'",
     "customers_have_a_known_status": f"update {CUSTOMERS} set status = 'lost' where status = 'retired'",
     "identifiers_are_unique": f"insert into {IDENTIFIERS} select * from {IDENTIFIERS} where node_id = 1",
@@ -51,6 +49,7 @@ MISTAKES = {
     "edges_name_their_ends_in_order": "update identity.candidate_edges set node_a = 2, node_b = 1",
     "known_customers_keep_their_id": f"update {FIGURES} set known_moved = 20, known_id_churn_ratio = 0.06",
     "almost_all_known_customers_keep_their_id": f"update {FIGURES} set known_moved = 20, known_id_churn_ratio = 0.01",
+    "few_customers_retire": f"update {FIGURES} set retired = 20, n_customers = 79",
     "few_links_are_refused": f"update {FIGURES} set rejected_edge_ratio = 0.3",
     "most_rows_belong_to_somebody": f"update {FIGURES} set attributable_row_ratio = 0.4",
 }
@@ -63,8 +62,9 @@ def good(con: Connection, run: Run) -> Connection:
     contracts.stamp_candidate(con, "identity", run)
     con.execute(
         f"create table {FIGURES} as select 2 as max_customer_nodes, 100 as max_nodes_allowed, 1 as known_moved, "
-        "9 as known_before, 0.11 as known_id_churn_ratio, 1 as n_edges_rejected, 10 as n_edges, "
-        "0.1 as rejected_edge_ratio, 9 as rows_attributable, 10 as rows_read, 0.9 as attributable_row_ratio"
+        "9 as known_before, 0.11 as known_id_churn_ratio, 1 as n_edges_rejected, 10 as n_edges, 2 as n_customers, "
+        "0.1 as rejected_edge_ratio, 9 as rows_attributable, 10 as rows_read, 0.9 as attributable_row_ratio, "
+        "1 as retired"
     )
     stamps = "'run-1' as run_id, timestamp '2026-11-01' as recorded_at"
     for table in ("identity.customers", CUSTOMERS):
