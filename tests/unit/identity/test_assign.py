@@ -203,7 +203,7 @@ _PARTITIONS = st.lists(st.lists(st.integers(-1, 3), min_size=6, max_size=6), min
 
 
 @given(_PARTITIONS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_any_history_keeps_the_invariants(request_run, rules, history):
     """Each entry gives the component of six identifiers, -1 for unseen."""
     with duckdb.connect() as con:
