@@ -7,15 +7,15 @@ Belongs here: the order of the steps. The work is in `segmentation/costs`, the g
 from collections.abc import Iterator
 
 import dagster as dg
-from segmentation.costs.candidate import build_candidate
-from segmentation.costs.publish import publish
 
 from assets.metadata import bar_chart, catalog_link, report_metadata
 from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
+from segmentation.costs.candidate import build_candidate
 from segmentation.costs.pools import load_pools
+from segmentation.costs.publish import publish
 
 STAGE = stage("costs")
 

@@ -83,7 +83,11 @@ def build_assets(project: DbtProject, translator: StrataTranslator) -> list[dg.A
 def run_dbt(
     context: dg.AssetExecutionContext, strata: StrataResource, dbt: DbtCliResource, stage_name: str
 ) -> Iterator[Any]:
-    """Build this step's models with their data tests, once every gate before the stage is open."""
+    """Build this step's models with their data tests, once every gate before the stage is open.
+
+    ``stage_name`` is the stage whose place in the flow the models have, not always their owner: marts read what
+    every stage but sync publishes, so they wait for the gates before sync.
+    """
     run = run_from_context(context, strata)
     warehouse = strata.warehouse()
     with warehouse.write() as con:
@@ -91,7 +95,7 @@ def run_dbt(
     with warehouse.exclusive(), dbt_environment(strata.settings, run):
         try:
             # One folder per step, used again by every run: dbt finds what it parsed last time.
-            target = target_folder(strata.settings) / context.op.name
+            target = target_folder(strata.settings) / f"build_{stage_name}"
             invocation = dbt.cli(BUILD_ARGUMENTS, context=context, target_path=target)
             # Wait for the end first: while dbt has the file open nobody else can count its rows, and Dagster's
             # way of waiting for counts keeps a core busy that dbt needs.

@@ -40,6 +40,9 @@ def run(
     sample_if_empty: Annotated[
         bool, typer.Option("--sample-if-empty", help="Generate the sample company when nothing has landed.")
     ] = False,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Truth to accept in this run although it does not hold; can be repeated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the chain: sources, identity, features, segments, costs, sync, marts.
@@ -52,7 +55,7 @@ def run(
     if sample_if_empty and not _has_landed(settings):
         _generate_sample(settings, quiet=as_json)
     with _one_run(settings):
-        progress, run_id, moment, seconds = execute(settings, parts, as_of, quiet=as_json)
+        progress, run_id, moment, seconds = execute(settings, parts, as_of, accept or [], quiet=as_json)
     if as_json:
         print_json(
             {
@@ -120,7 +123,7 @@ def _one_run(settings: Settings) -> Iterator[None]:
 
 
 def execute(
-    settings: Settings, parts: list[str], as_of: datetime | None, *, quiet: bool
+    settings: Settings, parts: list[str], as_of: datetime | None, accept: list[str], *, quiet: bool
 ) -> "tuple[RunProgress, str, datetime, float]":
     """Run parts of the flow in this process; return what happened, the run id, its moment and its seconds."""
     started = time.monotonic()
@@ -129,6 +132,7 @@ def execute(
         # Imported here: they cost seconds, which every other command should not pay.
         import dagster as dg
 
+        from expectations.gates import ACCEPT_TAG
         from orchestration.dbt_project import load_project
         from orchestration.definitions import build_definitions, build_parts
         from orchestration.instance import open_instance
@@ -155,7 +159,11 @@ def execute(
                 run_id=run_id,
                 raise_on_error=False,
                 asset_selection=[key for name in parts for asset in flow[name] for key in asset.keys],
-                tags={AS_OF_TAG: moment.isoformat(), "strata/trigger": "command line"},
+                tags={
+                    AS_OF_TAG: moment.isoformat(),
+                    "strata/trigger": "command line",
+                    **({ACCEPT_TAG: ",".join(accept)} if accept else {}),
+                },
                 # The summary says it all; Dagster's own log is in the UI.
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
