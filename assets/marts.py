@@ -12,12 +12,14 @@ from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
 
 from assets.features import run_dbt
 from assets.stage_assets import WRITES_WAREHOUSE
-from orchestration.dbt_project import StrataTranslator
+from orchestration.dbt_project import READERS_GROUP, StrataTranslator
 from orchestration.resources import StrataResource
 from segmentation.readers import readable_tables
 
 
-def build_assets(project: DbtProject, translator: StrataTranslator) -> list[dg.AssetsDefinition]:
+def build_assets(
+    project: DbtProject, translator: StrataTranslator, condition: dg.AutomationCondition
+) -> list[dg.AssetsDefinition]:
     """Return the marts, which follow from the dbt manifest, and the readers' copy."""
 
     @dbt_assets(
@@ -34,9 +36,10 @@ def build_assets(project: DbtProject, translator: StrataTranslator) -> list[dg.A
     @dg.asset(
         key=["ops", "published_copy"],
         deps=[*build_marts.keys, ["sync", "receipts"]],
-        group_name="readers",
+        group_name=READERS_GROUP,
         owners=["team:data-platform"],
         kinds={"duckdb", "file"},
+        automation_condition=condition,
         description="A copy of all published tables, put in place at once: what the command line, notebooks and "
         "BI tools open, so that no reader ever waits for a writer.",
         **WRITES_WAREHOUSE,

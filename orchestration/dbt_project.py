@@ -19,13 +19,22 @@ from orchestration.settings import Settings
 from orchestration.stages import STAGES
 from segmentation.run import Run
 
+#: Dagster group of what comes after the stages.
+READERS_GROUP = "readers"
+
 _OWNERS = {stage.name: stage.owner for stage in STAGES}
 
 
 class StrataTranslator(DagsterDbtTranslator):
     """dbt models under the names the rest of the flow uses: key ``[schema, table]``, group = dbt group."""
 
-    def __init__(self) -> None:
+    def __init__(self, marts_condition: dg.AutomationCondition | None = None) -> None:
+        """Name things as the flow does.
+
+        Args:
+            marts_condition: When marts refresh by themselves.
+        """
+        self._marts_condition = marts_condition
         super().__init__(
             settings=DagsterDbtTranslatorSettings(
                 enable_asset_checks=True,
@@ -42,8 +51,14 @@ class StrataTranslator(DagsterDbtTranslator):
         return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["alias"]])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """Group of a model is its stage."""
+        """Group of a model is its stage; marts are what readers get, after all stages, whoever owns them."""
+        if "marts" in dbt_resource_props.get("tags", []):
+            return READERS_GROUP
         return dbt_resource_props.get("group") or super().get_group_name(dbt_resource_props)
+
+    def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition | None:
+        """Only marts follow by themselves; everything before them is the nightly flow's."""
+        return self._marts_condition if "marts" in dbt_resource_props.get("tags", []) else None
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str] | None:
         """Owner of a model is its stage's owner."""

@@ -5,7 +5,6 @@ Belongs here: putting parts together. Does not belong here: any part.
 
 from typing import Any
 
-import assets.sync
 import dagster as dg
 from dagster_dbt import DbtProject
 
@@ -15,8 +14,9 @@ import assets.identity
 import assets.marts
 import assets.segments
 import assets.sources
+import assets.sync
 from expectations.gates import build_gate_checks
-from orchestration.automation import build_automation_sensor
+from orchestration.automation import behind_gates, build_automation_sensor
 from orchestration.dbt_project import StrataTranslator, dbt_resource, load_project
 from orchestration.executors import build_executor
 from orchestration.jobs import REFRESH_ALL, Assets, build_jobs
@@ -29,7 +29,8 @@ from sensors.arrivals import build_arrival_sensor
 
 def build_parts(project: DbtProject) -> dict[str, Assets]:
     """Return the assets of each part of the flow, in order: the stages, then what readers get."""
-    translator = StrataTranslator()
+    condition = behind_gates()
+    translator = StrataTranslator(marts_condition=condition)
     return {
         "sources": assets.sources.ASSETS,
         "identity": assets.identity.ASSETS,
@@ -37,7 +38,7 @@ def build_parts(project: DbtProject) -> dict[str, Assets]:
         "segments": assets.segments.ASSETS,
         "costs": assets.costs.ASSETS,
         "sync": assets.sync.ASSETS,
-        "marts": assets.marts.build_assets(project, translator),
+        "marts": assets.marts.build_assets(project, translator, condition),
     }
 
 

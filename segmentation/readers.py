@@ -21,6 +21,10 @@ READABLE_TABLES: tuple[tuple[str, str], ...] = (
 )
 
 
+#: Tables of readable schemas that stay behind: one row per customer and view, of use to sync alone.
+UNREAD_TABLES: tuple[tuple[str, str], ...] = (("sync", "desired"), ("sync", "desired_heads"))
+
+
 def readable_tables(con: Connection) -> list[tuple[str, str]]:
     """Return ``(schema, table)`` of everything that belongs in the readers' copy, in a fixed order."""
     tables = con.execute(
@@ -30,5 +34,6 @@ def readable_tables(con: Connection) -> list[tuple[str, str]]:
     return [
         (schema, table)
         for schema, table in tables
-        if (schema in READABLE_SCHEMAS and not table.startswith("candidate")) or (schema, table) in READABLE_TABLES
+        if (schema, table) in READABLE_TABLES
+        or (schema in READABLE_SCHEMAS and not table.startswith("candidate") and (schema, table) not in UNREAD_TABLES)
     ]

@@ -109,3 +109,11 @@ def test_the_workspace_file_names_a_module_that_exists() -> None:
 def test_the_executor_is_a_setting(tmp_path: Path, executor: str) -> None:
     built = build_definitions(Settings.load(data=tmp_path, executor=executor))
     assert built.resolve_job_def("refresh_all").executor_def.name == executor
+
+
+def test_only_what_readers_get_follows_by_itself(definitions: dg.Definitions) -> None:
+    """An update starts marts and the readers' copy, never a stage: those are the nightly flow's."""
+    graph = definitions.resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        assert (node.automation_condition is not None) == (node.group_name == "readers"), key
