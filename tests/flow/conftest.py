@@ -1,0 +1,224 @@
+"""The whole chain on a small company: run once, copied for each test."""
+
+import fcntl
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from orchestration.dbt_project import load_project
+from orchestration.definitions import build_definitions, build_parts
+from orchestration.jobs import REFRESH_ALL
+from orchestration.resources import AS_OF_TAG
+from orchestration.settings import ROOT, Settings
+from segmentation.sample.company import generate
+
+#: What two runs over the same input may differ in: who wrote a row and when, and ids that are drawn.
+OF_THE_RUN = frozenset(
+    {
+        "run_id",
+        "first_run_id",
+        "recorded_at",
+        "candidate_id",
+        "features_candidate_id",
+        "receipt_id",
+        "reconciliation_id",
+    }
+)
+#: The same, in single tables.
+OF_THE_RUN_IN = {"sync.destinations": frozenset({"updated_at"}), "sync.views": frozenset({"published_at"})}
+
+CUSTOMERS = 300
+DAYS = 60
+SEED = 7
+END = date(2026, 11, 1)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did: the steps that ended well, its errors, and how its gates judged."""
+
+    success: bool
+    run_id: str
+    steps: frozenset[str]
+    errors: str
+    gates: dict[str, bool]
+
+
+class Installation:
+    """One data folder, and what people do with it."""
+
+    def __init__(self, data: Path) -> None:
+        self.settings = Settings(data=data, dagster_home=data / "home", lock_wait_seconds=5)
+
+    def run(self, as_of: str, *, only: str | None = None) -> Outcome:
+        """Run the chain, or one part of it, through Dagster, as the schedule does."""
+        parts = build_parts(load_project(self.settings))
+        chosen = [only] if only else list(parts)
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = (
+                build_definitions(self.settings)
+                .resolve_job_def(REFRESH_ALL)
+                .execute_in_process(
+                    instance=instance,
+                    raise_on_error=False,
+                    asset_selection=[key for part in chosen for asset in parts[part] for key in asset.keys],
+                    tags={AS_OF_TAG: as_of},
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                )
+            )
+            gates = [found for found in result.get_asset_check_evaluations() if found.check_name.endswith("_gate")]
+            return Outcome(
+                success=result.success,
+                run_id=result.run_id,
+                steps=frozenset(str(event.step_key) for event in result.all_events if event.is_step_success),
+                errors="\n".join(
+                    str(event.step_failure_data.error) for event in result.all_events if event.is_step_failure
+                ),
+                gates={found.check_name: found.passed for found in gates},
+            )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to work on this data folder and on nothing else."""
+        outside = {name: value for name, value in os.environ.items() if not name.startswith(("STRATA_", "DAGSTER_"))}
+        return outside | {
+            "STRATA_DATA": str(self.settings.data),
+            "DAGSTER_HOME": str(self.settings.dagster_home),
+            "STRATA_LOCK_WAIT_SECONDS": "5",
+            # Wide enough that messages are not folded in the middle of a word.
+            "COLUMNS": "200",
+        }
+
+    def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+        """Start `strata` as a process of its own, and of its own group."""
+        return subprocess.Popen(
+            [sys.executable, "-c", "from orchestration.cli import main; main()", *arguments],
+            env=self.environment | environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def strata(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run `strata` as a process of its own until it ends."""
+        process = self.start(*arguments, **environment)
+        stdout, stderr = process.communicate(timeout=800)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def sql(self, statement: str) -> list[tuple[object, ...]]:
+        """Ask the warehouse."""
+        with duckdb.connect(str(self.settings.warehouse.path), read_only=True) as con:
+            return con.execute(statement).fetchall()
+
+    def results(self) -> dict[str, tuple[object, ...]]:
+        """Fingerprint every table but the ledger of runs: rows and values, without what belongs to the run."""
+        with duckdb.connect(str(self.settings.warehouse.path), read_only=True) as con:
+            columns = con.execute(
+                "select c.schema_name || '.' || c.table_name, list(c.column_name order by c.column_index) "
+                "from duckdb_columns() as c join duckdb_tables() as t "
+                "on c.schema_name = t.schema_name and c.table_name = t.table_name "
+                "where c.schema_name <> 'ops' and not t.table_name like 'candidate%' group by 1 order by 1"
+            ).fetchall()
+            return {table: _fingerprint(con, table, names) for table, names in columns}
+
+    def online_store(self) -> dict[str, Any]:
+        """Read what the online store holds: a value per customer, and one for the segments."""
+        with closing(sqlite3.connect(self.settings.data / "online_store.db")) as con:
+            (generation,) = con.execute("select generation from strata_positions").fetchall()[0]
+            rows = con.execute(f"select customer_id, value from strata_members_online_store_{generation}").fetchall()
+        return {customer_id: json.loads(value) for customer_id, value in rows}
+
+    def flags(self) -> dict[str, Any]:
+        """Read the flags of the flag file."""
+        text = (self.settings.data / "flags" / "segments.flagd.json").read_text(encoding="utf-8")
+        flags: dict[str, Any] = json.loads(text)["flags"]
+        return flags
+
+
+def _fingerprint(con: duckdb.DuckDBPyConnection, table: str, names: list[str]) -> tuple[object, ...]:
+    left_out = OF_THE_RUN | OF_THE_RUN_IN.get(table, frozenset())
+    kept = ", ".join(f'"{name}"' for name in names if name not in left_out)
+    # Summed, not xor-ed: two equal rows must not cancel each other out.
+    return con.execute(
+        f"select count(*), coalesce(sum(hash(r::varchar)::hugeint), 0) from (select {kept} from {table}) as r"
+    ).fetchall()[0]
+
+
+@contextmanager
+def _made_once(folder: Path) -> Iterator[Path | None]:
+    """Yield where to make a folder that all workers of a test run share, or nothing where one has made it."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            yield None
+            return
+        draft = folder.with_suffix(".draft")
+        yield draft
+        draft.rename(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    """Keep the settings of whoever runs the tests out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(("STRATA_", "DAGSTER_")) and name != "STRATA_TEST_DATA":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """The folder that all workers of a test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if hasattr(request.config, "workerinput") else base
+
+
+@pytest.fixture(scope="session")
+def company(shared_folder: Path) -> Path:
+    """The data folder of the sample company after its first run."""
+    folder = shared_folder / "flow-company"
+    with _made_once(folder) as draft:
+        if draft:
+            generate(draft / "landing", draft / "truth", customers=CUSTOMERS, days=DAYS, seed=SEED, end=END)
+            first = Installation(draft).run("2026-11-01T00:00:00")
+            assert first.success, first.errors
+            assert all(first.gates.values())
+            assert len(first.gates) == 6
+    return folder
+
+
+@pytest.fixture(scope="session")
+def installation() -> type[Installation]:
+    """What stands on a data folder."""
+    return Installation
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Callable[..., Installation]:
+    """Make installations of a test's own, empty or as a copy of a data folder."""
+
+    def make(name: str = "data", *, copy_of: Path | None = None) -> Installation:
+        data = tmp_path / name
+        if copy_of:
+            shutil.copytree(copy_of, data)
+        else:
+            data.mkdir()
+        return Installation(data)
+
+    return make
