@@ -133,6 +133,7 @@ def execute(
         import dagster as dg
 
         from expectations.gates import ACCEPT_TAG
+        from orchestration.abandoned_runs import end_abandoned_runs
         from orchestration.dbt_project import load_project
         from orchestration.definitions import build_definitions, build_parts
         from orchestration.instance import open_instance
@@ -145,6 +146,7 @@ def execute(
         progress = RunProgress({name: step_keys(flow[name], name) for name in parts})
         run_id = str(uuid.uuid4())
         with open_instance(settings) as instance, ExitStack() as stack:
+            end_abandoned_runs(instance)
 
             def follow(entry: dg.EventLogEntry) -> None:
                 progress.see(entry)

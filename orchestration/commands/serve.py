@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from orchestration.commands.console import out
-from orchestration.dbt_project import dbt_environment
-from orchestration.instance import prepare_home
 from orchestration.settings import ROOT, Settings
 
 
@@ -19,8 +17,14 @@ def dev(
     automation: Annotated[bool, typer.Option(help="Switch schedules and sensors on.")] = True,
 ) -> None:
     """Serve the Dagster UI on this machine, with schedules and sensors on."""
+    # Imported here, as below: Dagster and dbt cost seconds, which every other command should not pay.
+    from orchestration.abandoned_runs import end_abandoned_runs
+    from orchestration.instance import open_instance, prepare_home
+
     settings = Settings.load()
     home = prepare_home(settings)
+    with open_instance(settings) as instance:
+        end_abandoned_runs(instance)
     environment = os.environ | {"DAGSTER_HOME": str(home), "STRATA_AUTOMATION": str(automation).lower()}
     out.print(f"Dagster UI: http://127.0.0.1:{port}   (stop with Ctrl-C)")
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "-w", str(ROOT / "workspace.yaml")]
@@ -31,6 +35,8 @@ def dev(
 
 def docs() -> None:
     """Write the dbt documentation site to dbt_project/target."""
+    from orchestration.dbt_project import dbt_environment
+
     settings = Settings.load()
     with dbt_environment(settings):
         done = subprocess.run(  # noqa: S603 - our own program, with our own arguments
