@@ -13,13 +13,14 @@ from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
 from assets.metadata import catalog_link, report_metadata
 from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
-from orchestration.dbt_project import (
+from orchestration.dbt_project import BUILD_ARGUMENTS, StrataTranslator, dbt_environment, target_folder
     BUILD_ARGUMENTS,
     StrataTranslator,
     dbt_environment,
     release_warehouse,
     target_folder,
 )
+from orchestration.dbt_metadata import stream_with_metadata
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
 from segmentation.features.candidate import build_candidate
@@ -92,14 +93,11 @@ def run_dbt(
     warehouse = strata.warehouse()
     with warehouse.write() as con:
         ledger.require_upstream_open(con, stage_name)
+    # One folder per step, used again by every run: dbt finds what it parsed last time.
+    target = target_folder(strata.settings) / f"build_{stage_name}"
     with warehouse.exclusive(), dbt_environment(strata.settings, run):
-        try:
-            # One folder per step, used again by every run: dbt finds what it parsed last time.
-            target = target_folder(strata.settings) / f"build_{stage_name}"
-            invocation = dbt.cli(BUILD_ARGUMENTS, context=context, target_path=target)
-            # Wait for the end first: while dbt has the file open nobody else can count its rows, and Dagster's
-            # way of waiting for counts keeps a core busy that dbt needs.
-            invocation.is_successful()
-            yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
-        finally:
-            release_warehouse()
+        invocation = dbt.cli(BUILD_ARGUMENTS, context=context, target_path=target)
+        # The file has room for one: what dbt did is read once it has let go.
+        invocation.is_successful()
+    with warehouse.write() as con:
+        yield from stream_with_metadata(con, invocation, invocation.dagster_dbt_translator)

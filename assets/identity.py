@@ -7,9 +7,6 @@ Belongs here: the order of the steps. The work is in `segmentation/identity`, th
 from collections.abc import Iterator
 
 import dagster as dg
-from segmentation.identity.candidate import build_candidate
-from segmentation.identity.publish import publish
-from segmentation.identity.state import export_state
 
 from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata
 from assets.sources import TABLES as SOURCE_TABLES
@@ -17,7 +14,10 @@ from assets.stage_assets import candidate_arguments, materialize_tables, publish
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
+from segmentation.identity.candidate import build_candidate
 from segmentation.identity.catalog import load_identity_catalog
+from segmentation.identity.publish import publish
+from segmentation.identity.state import export_state
 
 STAGE = stage("identity")
 

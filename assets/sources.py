@@ -7,16 +7,16 @@ Belongs here: the order of the steps. The work is in `segmentation/sources`, the
 from collections.abc import Iterator
 
 import dagster as dg
-from segmentation.sources.candidate import build_candidate
-from segmentation.sources.publish import publish
 
 from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata
 from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
+from segmentation.sources.candidate import build_candidate
 from segmentation.sources.entities import ENTITIES
 from segmentation.sources.mapping import load_mappings
+from segmentation.sources.publish import publish
 
 STAGE = stage("sources")
 

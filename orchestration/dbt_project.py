@@ -137,13 +137,3 @@ def dbt_environment(settings: Settings, run: Run | None = None) -> Iterator[None
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def release_warehouse() -> None:
-    """Close the handle that dbt's adapter keeps open in this process after reading column metadata."""
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
-    environment = DuckDBConnectionManager._ENV  # noqa: SLF001 - the adapter offers no public way
-    if environment is not None:
-        environment.close()
-    DuckDBConnectionManager.close_all_connections()
