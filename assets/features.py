@@ -13,14 +13,8 @@ from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
 from assets.metadata import catalog_link, report_metadata
 from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
-from orchestration.dbt_project import BUILD_ARGUMENTS, StrataTranslator, dbt_environment, target_folder
-    BUILD_ARGUMENTS,
-    StrataTranslator,
-    dbt_environment,
-    release_warehouse,
-    target_folder,
-)
 from orchestration.dbt_metadata import stream_with_metadata
+from orchestration.dbt_project import BUILD_ARGUMENTS, StrataTranslator, dbt_environment, target_folder
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
 from segmentation.features.candidate import build_candidate

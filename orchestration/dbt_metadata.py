@@ -96,8 +96,8 @@ def column_lineage(
         Source columns as ``((schema, table), column)`` by result column; empty where the query can't be followed.
     """
     try:
-        query = sqlglot.parse_one(sql, dialect="duckdb", into=exp.Query) if sql else None
-        if query is None:
+        query = sqlglot.parse_one(sql, dialect="duckdb") if sql else None
+        if not isinstance(query, exp.Query):
             return {}
         for table in query.find_all(exp.Table):
             table.set("catalog", None)

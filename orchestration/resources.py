@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, SecretStr
 
 from orchestration.settings import Settings
 from segmentation.run import Run, as_utc
@@ -37,9 +37,14 @@ class StrataResource(dg.ConfigurableResource[Any]):
 
     @classmethod
     def of(cls, settings: Settings) -> "StrataResource":
-        """Wrap settings that are already read."""
+        """Wrap settings that are already read.
+
+        Dagster shows and stores a resource's configuration, so secrets stay out of it: steps read those from
+        the environment.
+        """
         values = {name: getattr(settings, name) for name in settings.model_fields_set}
-        return cls(overrides=json.dumps({name: _plain(value) for name, value in values.items()}))
+        shown = {name: _plain(value) for name, value in values.items() if not isinstance(value, SecretStr)}
+        return cls(overrides=json.dumps(shown))
 
     @property
     def settings(self) -> Settings:
@@ -56,8 +61,6 @@ class StrataResource(dg.ConfigurableResource[Any]):
 def _plain(value: object) -> object:
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if hasattr(value, "get_secret_value"):
-        return value.get_secret_value()
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

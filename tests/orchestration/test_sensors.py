@@ -93,6 +93,8 @@ class Receiver(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         Receiver.received.append(json.loads(body))
         self.send_response(Receiver.status)
+        if Receiver.status == 302:
+            self.send_header("location", self.path + "/elsewhere")
         self.end_headers()
 
     def log_message(self, *args: object) -> None:
@@ -137,6 +139,24 @@ def test_an_alert_goes_nowhere_but_to_http(settings: Settings, caplog: pytest.Lo
     told = Settings.load(data=settings.data, alert_webhook_url="file:///etc/hostname")
     deliver([ALERT], told, logging.getLogger("test"))
     assert "goes to http or https" in caplog.text
+
+
+def test_an_alert_follows_no_redirect(settings: Settings, webhook: str, caplog: pytest.LogCaptureFixture) -> None:
+    Receiver.status = 302
+    told = Settings.load(data=settings.data, alert_webhook_url=webhook)
+    deliver([ALERT], told, logging.getLogger("test"))
+    assert len(Receiver.received) == 1
+    assert "could not be posted" in caplog.text
+
+
+@pytest.mark.parametrize("url", ["http://", "http://host:port/", "http://127.0.0.1/to ken", "http://[::1/token"])
+def test_a_malformed_address_is_logged_without_being_told(
+    settings: Settings, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Settings.load(data=settings.data, alert_webhook_url=url)
+    deliver([ALERT], told, logging.getLogger("test"))
+    assert "could not be posted" in caplog.text
+    assert "ken" not in caplog.text.split("could not be posted")[1]
 
 
 @dg.asset

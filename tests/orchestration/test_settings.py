@@ -79,3 +79,15 @@ def test_steps_get_the_same_settings_in_another_process(tmp_path: Path) -> None:
     original = Settings.load(data=tmp_path, threads=3, as_of=STARTED)
     copied = StrataResource(overrides=StrataResource.of(original).overrides).settings
     assert (copied.data, copied.threads, copied.as_of) == (original.data, 3, STARTED)
+
+
+def test_secrets_stay_out_of_what_dagster_shows_and_reach_steps_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRATA_DATA", str(tmp_path))
+    monkeypatch.setenv("STRATA_ALERT_WEBHOOK_URL", "https://chat.example/hook/t0ken")
+    monkeypatch.setenv("STRATA_SYNC_STATE_URL", "postgresql://strata:t0ken@db/sync")
+    resource = StrataResource.of(Settings.load())
+    assert "t0ken" not in resource.overrides
+    assert resource.settings.sync_state == "postgresql://strata:t0ken@db/sync"
+    assert resource.settings.data == tmp_path
