@@ -5,12 +5,13 @@ Belongs here: what an alert says and where it goes. Does not belong here: whethe
 state already tells.
 """
 
+import http.client
 import json
 import logging
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import dagster as dg
 
@@ -61,19 +62,33 @@ def gate_alerts(run: dg.DagsterRun, evaluations: Iterable[dg.AssetCheckEvaluatio
     return alerts
 
 
+class _RefuseRedirects(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere but to the address that the settings name: a redirect could lead into the inner network."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Follow no redirect; the answer then counts as a failure."""
+
+
+_OPENER = urllib.request.build_opener(_RefuseRedirects)
+
+
 def post(url: str, alert: Alert) -> None:
     """Post an alert as JSON.
 
     Raises:
-        OSError: The address did not answer, or not with success.
+        OSError: The address did not answer, not with success, or with a redirect; or it is no address.
     """
     if not url.startswith(("http://", "https://")):
         raise OSError(f"an alert goes to http or https, not to {url.split(':', maxsplit=1)[0]}")
-    request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-        url, data=json.dumps(asdict(alert)).encode(), headers={"content-type": "application/json"}, method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS):  # noqa: S310 - the scheme was checked
-        return
+    try:
+        request = urllib.request.Request(  # noqa: S310 - the scheme was checked
+            url, data=json.dumps(asdict(alert)).encode(), headers={"content-type": "application/json"}, method="POST"
+        )
+        with _OPENER.open(request, timeout=_TIMEOUT_SECONDS):
+            return
+    except (ValueError, http.client.HTTPException) as error:
+        # Their texts may quote the address, which is a secret.
+        raise OSError(f"the address or the answer is malformed ({type(error).__name__})") from None
 
 
 def deliver(alerts: Iterable[Alert], settings: Settings, log: logging.Logger) -> None:
@@ -84,7 +99,7 @@ def deliver(alerts: Iterable[Alert], settings: Settings, log: logging.Logger) ->
         if settings.alert_webhook_url:
             try:
                 post(settings.alert_webhook_url.get_secret_value(), alert)
-            except (OSError, urllib.error.URLError) as error:
+            except OSError as error:
                 log.error("the alert could not be posted: %s", error)  # noqa: TRY400 - a trace tells no more
 
 
