@@ -38,12 +38,14 @@ OF_THE_RUN = frozenset(
     }
 )
 #: The same, in single tables.
-OF_THE_RUN_IN = {"sync.destinations": frozenset({"updated_at"}), "sync.views": frozenset({"published_at"})}
+OF_THE_RUN_IN = {
+    # The epoch is the worker's right to write: every run takes a new one.
+    "sync.destinations": frozenset({"updated_at", "epoch"}),
+    "sync.views": frozenset({"published_at"}),
+}
 
-CUSTOMERS = 300
-DAYS = 60
-SEED = 7
-END = date(2026, 11, 1)
+#: A small sample company, the same wherever it is made.
+COMPANY = {"customers": 300, "days": 60, "seed": 7, "end": date(2026, 11, 1)}
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,13 @@ class Outcome:
 
 
 class Installation:
-    """One data folder, and what people do with it."""
+    """One data folder, and what people do with it.
+
+    Attributes:
+        DIARIES: Tables that gain rows by every run, whatever it finds.
+    """
+
+    DIARIES = frozenset({"segments.publications", "sync.runs", "sync.receipts", "sync.reconciliations"})
 
     def __init__(self, data: Path) -> None:
         self.settings = Settings(data=data, dagster_home=data / "home", lock_wait_seconds=5)
@@ -190,16 +198,129 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixt
 
 
 @pytest.fixture(scope="session")
+def draw_company() -> Callable[[Path], None]:
+    """Write the files of the sample company, and its truth apart, to a data folder."""
+    return lambda data: generate(data / "landing", data / "truth", **COMPANY) and None
+
+
+@pytest.fixture(scope="session")
 def company(shared_folder: Path) -> Path:
     """The data folder of the sample company after its first run."""
     folder = shared_folder / "flow-company"
     with _made_once(folder) as draft:
         if draft:
-            generate(draft / "landing", draft / "truth", customers=CUSTOMERS, days=DAYS, seed=SEED, end=END)
+            generate(draft / "landing", draft / "truth", **COMPANY)
             first = Installation(draft).run("2026-11-01T00:00:00")
             assert first.success, first.errors
             assert all(first.gates.values())
             assert len(first.gates) == 6
+    return folder
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What lands a week after the first run, and whom it is about.
+
+    Attributes:
+        cancelled: Customer whose order ``cancelled_order`` comes again, cancelled.
+        belated: Customer of an order that is older than all of theirs.
+        disputed: Customer, not watched so far, who disputes a new order.
+        withdrawn: Customer, reachable so far, who withdraws consent.
+    """
+
+    cancelled: str
+    cancelled_order: str
+    belated: str
+    disputed: str
+    withdrawn: str
+    orders: str
+    consents: str
+
+    def land(self, landing: Path) -> None:
+        """Write the new files, and drop one that was loaded before under another name."""
+        (landing / "shop_orders" / "pedidos_20261107.csv").write_text(self.orders, encoding="utf-8")
+        (landing / "consent_log" / "consent_20261107.ndjson").write_text(self.consents, encoding="utf-8")
+        again = min((landing / "helpdesk_tickets").glob("*.ndjson"))
+        shutil.copy(again, again.with_name("tickets_again.ndjson"))
+
+
+_CUSTOMER_NUMBERS = """
+select l.customer_id, min(l.raw_value) as number
+from identity.identifier_lookup as l join features.customer_features as f on l.customer_id = f.customer_id
+where l.id_type = 'source_customer_id' and l.id_namespace = 'shop' and {condition}
+group by 1 order by 1 limit 1
+"""
+
+
+@pytest.fixture(scope="session")
+def delivery(company: Path) -> Delivery:
+    """A delivery about customers of the sample company."""
+    first = Installation(company)
+
+    def find(condition: str) -> tuple[str, str]:
+        customer_id, number = first.sql(_CUSTOMER_NUMBERS.format(condition=condition))[0]
+        return str(customer_id), str(number)
+
+    belated, belated_number = find("f.orders_total = 2 and f.first_order_at > timestamp '2026-09-20'")
+    disputed, disputed_number = find(
+        "f.orders_total = 3 and f.customer_id not in "
+        "(select customer_id from segments.membership where segment_key = 'fraud_watch')"
+    )
+    cancelled, cancelled_number = find("f.orders_total = 4 and f.cancelled_orders_total = 0")
+    orders = first.sql(
+        "select o.order_id from sources.orders as o join identity.identifier_lookup as l "
+        "on l.id_type = 'source_customer_id' and l.id_namespace = o.source and l.raw_value = o.source_customer_id "
+        f"where l.customer_id = '{cancelled}' and o.order_status = 'completed' order by 1"
+    )
+    cancelled_order = str(orders[0][0])
+    # The newest decision counts: the withdrawal is after every other one.
+    withdrawn, user = first.sql(
+        "select m.customer_id, min(l.raw_value) from segments.membership as m join identity.identifier_lookup as l "
+        "on m.customer_id = l.customer_id and l.id_type = 'user_id' "
+        "where m.segment_key = 'marketing_reachable' group by 1 order by 1 limit 1"
+    )[0]
+    header = next(first.settings.landing_folder.glob("shop_orders/*.csv")).read_text(encoding="utf-8").splitlines()[0]
+    today = "06/11/2026 12:00:00"
+    rows = [
+        header,
+        f"{cancelled_order};cancelado;15/10/2026 10:00:00;80,00;EUR;ES;web;{cancelled_number};;;;;;05/11/2026 10:00:00",
+        f"PED-LATE;pagado;10/09/2026 09:30:00;50,00;EUR;ES;web;{belated_number};;;;;;10/09/2026 09:30:00",
+        f"PED-NEW;disputado;04/11/2026 12:00:00;70,00;EUR;ES;web;{disputed_number};;;;;06/11/2026 12:00:00;{today}",
+        f"PED-BAD;pagado;yesterday;50,00;EUR;ES;web;{belated_number};;;;;;10/09/2026 09:30:00",
+    ]
+    assert all(row.count(";") == header.count(";") for row in rows)
+    consent = {
+        "id": "CE-WITHDRAWN",
+        "subject_user": user,
+        "subject_email": None,
+        "purpose": "mkt",
+        "decision": "revoked",
+        "policy": "policy-2026-01",
+        "law": "GDPR",
+        "decided": "2026-11-05T12:00:00+00:00",
+    }
+    return Delivery(
+        cancelled=cancelled,
+        cancelled_order=cancelled_order,
+        belated=belated,
+        disputed=disputed,
+        withdrawn=str(withdrawn),
+        orders="\n".join(rows) + "\n",
+        consents=json.dumps(consent) + "\n",
+    )
+
+
+@pytest.fixture(scope="session")
+def week_later(shared_folder: Path, company: Path, delivery: Delivery) -> Path:
+    """The data folder of the sample company after its delivery and a second run, a week after the first."""
+    folder = shared_folder / "flow-week-later"
+    with _made_once(folder) as draft:
+        if draft:
+            shutil.copytree(company, draft)
+            delivery.land(draft / "landing")
+            second = Installation(draft).run("2026-11-08T00:00:00")
+            assert second.success, second.errors
+            assert all(second.gates.values())
     return folder
 
 
