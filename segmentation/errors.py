@@ -1,7 +1,13 @@
 """Errors a person can act on.
 
-Every error that leaves the domain says what went wrong, where, what was expected and how to repair it.
+Every error that leaves the domain says what went wrong, where, what was expected and how to repair it. Catalogs are
+checked as a whole, so their error carries every problem found. Not here: finding them (`documents.py`, the stages).
 """
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
 
 
 class StrataError(Exception):
@@ -51,6 +57,64 @@ class CatalogError(StrataError):
     """A catalog file says something that can't be meant."""
 
 
+@dataclass(frozen=True, slots=True)
+class CatalogProblem:
+    """One thing to repair in the catalog.
+
+    Attributes:
+        file: The file, as the reader of the message knows it.
+        line: Counted from 1.
+        column: Counted from 1; ``None`` where only the line is known.
+        severity: An ``error`` keeps the catalog from being used, a ``warning`` does not.
+    """
+
+    file: str
+    line: int
+    what: str
+    column: int | None = None
+    expected: str = ""
+    repair: str = ""
+    severity: Literal["error", "warning"] = "error"
+
+    @property
+    def where(self) -> str:
+        """``file:line`` or ``file:line:column``, as editors understand it."""
+        return f"{self.file}:{self.line}" + (f":{self.column}" if self.column else "")
+
+    def as_dict(self) -> dict[str, object]:
+        """The problem as JSON-ready facts."""
+        return {
+            "severity": self.severity,
+            "what": self.what,
+            "where": self.where,
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "expected": self.expected,
+            "repair": self.repair,
+        }
+
+
+class CatalogProblems(CatalogError):  # noqa: N818 - it is named after what it carries
+    """A catalog that can't be used, with every problem in it; one of them at least is an error."""
+
+    def __init__(self, problems: Sequence[CatalogProblem]) -> None:
+        self.problems = tuple(problems)
+        errors = [problem for problem in problems if problem.severity == "error"]
+        first = errors[0]
+        if len(errors) == 1:
+            what = first.what
+        else:
+            lines = "\n".join(f"  {problem.where}: {problem.what}" for problem in errors)
+            what = f"the catalog has {len(errors)} errors\n{lines}"
+        super().__init__(
+            what,
+            where=first.where,
+            expected=first.expected,
+            repair=first.repair or "edit the file, then: strata validate",
+        )
+
+
 class SourceError(StrataError):
     """A landed file can't be read as its mapping says."""
 
@@ -75,3 +139,16 @@ class NotFoundError(StrataError):
     """What was asked for does not exist."""
 
     exit_code = 5
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that ``name`` was probably meant to be, whatever its case; ``None`` where none is near."""
+    spelt = {one.casefold(): one for one in known}
+    found = get_close_matches(name.casefold(), list(spelt), n=1, cutoff=0.6)
+    return spelt[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean x?"`` where a known name is near, else nothing."""
+    near = nearest_name(name, known)
+    return f"; did you mean {near}?" if near else ""

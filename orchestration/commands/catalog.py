@@ -9,13 +9,12 @@ from rich.text import Text
 
 from orchestration.commands.console import Json, out, print_json, table
 from orchestration.settings import Settings, now
-from segmentation.errors import CatalogError
-from segmentation.segments.problems import CatalogProblem
+from segmentation.errors import CatalogError, CatalogProblem, CatalogProblems
 from segmentation.sources.check import FileCheck
 
 
 def find_problems(settings: Settings) -> list[CatalogProblem]:
-    """Return every problem in the catalog, over all of its files; of most files only the first."""
+    """Return every problem in the catalog, over all of its files."""
     from segmentation.costs.pools import check_segments, load_pools
     from segmentation.features.contract import load_contract
     from segmentation.identity.catalog import load_identity_catalog
@@ -29,6 +28,8 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
     def check(load: Callable[[], object]) -> None:
         try:
             load()
+        except CatalogProblems as error:
+            problems.extend(error.problems)
         except CatalogError as error:
             problems.append(_problem(error))
 

@@ -4,15 +4,17 @@ Belongs here: the model of ``catalog/cost_pools.yml`` and what makes it valid. D
 matching charges in SQL (`matching.py`) or allocating (`weights.py`, `allocate.py`).
 """
 
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
-from segmentation.errors import CatalogError
-from segmentation.sources.documents import Document, Location, read_document
+from segmentation.complaints import Location
+from segmentation.documents import Document, read_document, refuse
+from segmentation.errors import CatalogError, CatalogProblem, did_you_mean
 
 IDLE = "__idle__"
 UNATTRIBUTED = "__unattributed__"
@@ -214,23 +216,12 @@ def load_pools(path: Path) -> CostPools:
     """Read and check ``catalog/cost_pools.yml``.
 
     Raises:
-        CatalogError: The file can't be meant; the error names file, line and repair.
+        CatalogProblems: The file can't be meant; names file, line and repair of each mistake.
     """
     document = read_document(path)
-    try:
-        pools = CostPools.model_validate(document.values)
-    except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        location = tuple(part for part in first["loc"] if isinstance(part, str | int))
-        name = ".".join(str(part) for part in location) or "the file"
-        raise CatalogError(
-            f"{name}: {first['msg'].removeprefix('Value error, ')}",
-            where=document.where(location),
-            expected="a cost pool as the shipped catalog/cost_pools.yml shows it",
-            repair=f"edit {path.name} there, then: strata validate",
-        ) from problem
+    pools = document.parse(CostPools, expected="a cost pool as the shipped catalog/cost_pools.yml shows it")
+    refuse(_check_list(pools, document))
     pools.remember(document)
-    _check_list(pools)
     return pools
 
 
@@ -243,27 +234,27 @@ def check_segments(pools: CostPools, known: set[str]) -> None:
     for segment, place in pools.named_segments.items():
         if segment not in known:
             raise CatalogError(
-                f"no segment is called {segment!r}",
+                f"no segment is called {segment!r}{did_you_mean(segment, known)}",
                 where=pools.where(place),
                 expected=f"one of {', '.join([*sorted(known), *SPECIAL_ROWS])}",
                 repair="correct the key, or add the segment to catalog/segments",
             )
 
 
-def _check_list(pools: CostPools) -> None:
+def _check_list(pools: CostPools, document: Document) -> Iterator[CatalogProblem]:
     if "exclusive" not in pools.views or len(set(pools.views)) != len(pools.views):
-        raise CatalogError(
+        yield document.problem(
             "the views must hold exclusive, and each view once",
-            where=pools.where(("views",)),
+            ("views",),
             expected="[exclusive, full]",
             repair="correct the list of views",
         )
     for position, pool in enumerate(pools.pools):
         twins = [other for other in pools.pools[:position] if other.pool == pool.pool and other.overlaps(pool)]
         if twins or pool.pool == pools.default_pool.pool:
-            raise CatalogError(
+            yield document.problem(
                 f"the pool {pool.pool!r} is there twice for the same days",
-                where=pools.where(("pools", position, "pool")),
+                ("pools", position, "pool"),
                 expected="one pool of a key on any day",
                 repair="rename one, or give them valid_from and valid_to that do not overlap",
             )

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-import yaml
-
-from segmentation.errors import CatalogError
+from segmentation.complaints import Location
+from segmentation.documents import Document, read_document, refuse
+from segmentation.errors import CatalogProblem, CatalogProblems, did_you_mean
 
 #: The file that is the contract, relative to the dbt project.
 CONTRACT_FILE = Path("models/features/customer_features.yml")
@@ -32,6 +33,8 @@ DUCKDB_TYPES = MappingProxyType(
         "varchar[]": "VARCHAR[]",
     }
 )
+
+_EXPECTED = "name, data_type, description and config.meta with unit, owner, max_age_hours, source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,73 +105,63 @@ def load_contract(dbt_project_dir: Path) -> FeatureContract:
         dbt_project_dir: Folder of the dbt project.
 
     Raises:
-        CatalogError: The file is missing, is not YAML, or says something that a contract can't mean; the error
-            names file and line.
+        CatalogProblems: The file is missing, is not YAML, or says things that a contract can't mean; with file and
+            line of each.
     """
     path = dbt_project_dir / CONTRACT_FILE
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise _broken(path, f"the feature contract can't be read: {error}", str(path)) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise _broken(path, f"the feature contract is not YAML: {error}", where) from error
-    columns = _item(_model(path, root), "columns")
-    if not isinstance(columns, yaml.SequenceNode) or not columns.value:
-        raise _broken(path, f"model {MODEL} has no columns", str(path))
+    document = read_document(path)
+    refuse(document.problems)
     features: dict[str, Feature] = {}
-    for node in columns.value:
-        feature = _feature(path, node)
+    problems: list[CatalogProblem] = []
+    for at, column in _columns(document):
+        found = list(_problems_of(document, at, column))
+        problems += found
+        if found:
+            continue
+        feature = _feature(document, at, column)
         if feature.name in features:
-            raise _broken(
-                path,
-                f"feature {feature.name!r} is defined twice, first at {features[feature.name].where}",
-                feature.where,
-            )
-        features[feature.name] = feature
+            what = f"feature {feature.name!r} is defined twice, first at {features[feature.name].where}"
+            problems.append(document.problem(what, at, expected="each feature once"))
+        features.setdefault(feature.name, feature)
+    refuse(problems)
     return FeatureContract(path=path, features=tuple(features.values()))
 
 
-def _model(path: Path, root: yaml.Node | None) -> yaml.Node:
-    models = _item(root, "models")
-    for node in models.value if isinstance(models, yaml.SequenceNode) else []:
-        name = _item(node, "name")
-        if name is not None and name.value == MODEL:
-            return node  # type: ignore[no-any-return]  # PyYAML's nodes are untyped lists
-    raise _broken(path, f"no model {MODEL} is described here", str(path))
+def _columns(document: Document) -> list[tuple[Location, dict[str, Any]]]:
+    models = _items(document.content, "models")
+    for index, model in enumerate(models):
+        if isinstance(model, dict) and model.get("name") == MODEL:
+            at: Location = ("models", index, "columns")
+            columns = _items(model, "columns")
+            if columns:
+                return [((*at, place), one if isinstance(one, dict) else {}) for place, one in enumerate(columns)]
+            raise CatalogProblems([document.problem(f"model {MODEL} has no columns", at, expected=_EXPECTED)])
+    raise CatalogProblems([document.problem(f"no model {MODEL} is described here", expected=f"a model named {MODEL}")])
 
 
-def _feature(path: Path, node: yaml.Node) -> Feature:
-    where = f"{path}:{node.start_mark.line + 1}"
-    meta = _item(_item(node, "config"), "meta")
-    texts = {
-        "name": _text(node, "name"),
-        "data_type": _text(node, "data_type"),
-        "description": _text(node, "description"),
-        "unit": _text(meta, "unit"),
-        "owner": _text(meta, "owner"),
-        "source": _text(meta, "source"),
-        "max_age_hours": _text(meta, "max_age_hours"),
-    }
-    missing = [key for key, value in texts.items() if not value]
+def _problems_of(document: Document, at: Location, column: dict[str, Any]) -> Iterator[CatalogProblem]:
+    texts = _texts(column)
     label = texts["name"] or "without a name"
+    missing = [key for key, value in texts.items() if not value]
     if missing:
-        raise _broken(path, f"feature {label} lacks {', '.join(missing)}", where)
+        yield document.problem(f"feature {label} lacks {', '.join(missing)}", at, expected=_EXPECTED)
+        return
     if texts["data_type"].lower() not in DUCKDB_TYPES:
-        raise _broken(
-            path,
-            f"feature {label} has type {texts['data_type']!r}",
-            where,
+        yield document.problem(
+            f"feature {label} has type {texts['data_type']!r}{did_you_mean(texts['data_type'], DUCKDB_TYPES)}",
+            (*at, "data_type"),
             expected=f"one of {', '.join(DUCKDB_TYPES)}",
         )
     if not texts["max_age_hours"].isdigit() or int(texts["max_age_hours"]) < 1:
-        raise _broken(
-            path,
+        yield document.problem(
             f"feature {label} has max_age_hours {texts['max_age_hours']!r}",
-            where,
+            (*at, "config", "meta", "max_age_hours"),
             expected="a whole number of hours, 1 or more",
         )
+
+
+def _feature(document: Document, at: Location, column: dict[str, Any]) -> Feature:
+    texts = _texts(column)
     return Feature(
         name=texts["name"],
         type=texts["data_type"].lower(),
@@ -177,25 +170,22 @@ def _feature(path: Path, node: yaml.Node) -> Feature:
         owner=texts["owner"],
         max_age_hours=int(texts["max_age_hours"]),
         source=texts["source"],
-        where=where,
+        where=document.where(at),
     )
 
 
-def _item(node: yaml.Node | None, key: str) -> yaml.Node | None:
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    return next((value for name, value in node.value if name.value == key), None)
+def _texts(column: dict[str, Any]) -> dict[str, str]:
+    config = column.get("config")
+    meta = config.get("meta") if isinstance(config, dict) else None
+    texts = {key: _text(column, key) for key in ("name", "data_type", "description")}
+    return texts | {key: _text(meta, key) for key in ("unit", "owner", "source", "max_age_hours")}
 
 
-def _text(node: yaml.Node | None, key: str) -> str:
-    value = _item(node, key)
-    return " ".join(value.value.split()) if isinstance(value, yaml.ScalarNode) else ""
+def _items(content: object, key: str) -> list[Any]:
+    found = content.get(key) if isinstance(content, dict) else None
+    return found if isinstance(found, list) else []
 
 
-def _broken(path: Path, what: str, where: str, *, expected: str = "") -> CatalogError:
-    return CatalogError(
-        what,
-        where=where,
-        expected=expected or "name, data_type, description and config.meta with unit, owner, max_age_hours, source",
-        repair=f"edit {path.name}, then: strata validate",
-    )
+def _text(content: object, key: str) -> str:
+    found = content.get(key) if isinstance(content, dict) else None
+    return " ".join(str(found).split()) if isinstance(found, str | int) else ""

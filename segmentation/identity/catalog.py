@@ -6,16 +6,18 @@ applying the rules (`values.py`, `guards.py`, `admission.py`).
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
 import duckdb
 from pydantic import BaseModel, ConfigDict, Field
 
-from segmentation.errors import CatalogError
+from segmentation.documents import Document, read_document, refuse
+from segmentation.errors import CatalogProblem, did_you_mean
 from segmentation.identity.purposes import Purposes, load_purposes
-from segmentation.identity.yaml_file import CatalogFile
 from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
 
 IDENTIFIERS_FILE = "identifiers.yml"
@@ -107,7 +109,7 @@ def load_identity_catalog(folder: Path) -> IdentityCatalog:
     """Read ``identifiers.yml`` and ``purposes.yml`` in ``folder``.
 
     Raises:
-        CatalogError: A file is missing or says something that can't be meant; names file and line.
+        CatalogProblems: A file is missing or says something that can't be meant; names file and line of each.
     """
     return IdentityCatalog(load_identifier_rules(folder), load_purposes(folder))
 
@@ -116,33 +118,33 @@ def load_identifier_rules(folder: Path) -> IdentifierRules:
     """Read and check ``identifiers.yml`` in ``folder``.
 
     Raises:
-        CatalogError: The file is missing or says something that can't be meant; names file and line.
+        CatalogProblems: The file is missing or says something that can't be meant; names file and line of each.
     """
-    file = CatalogFile(folder / IDENTIFIERS_FILE)
-    rules = file.parse(IdentifierRules)
-    for check in (_types_error, _pattern_error, _namespace_error, _entities_error):
-        if error := check(file, rules):
-            raise error
+    document = read_document(folder / IDENTIFIERS_FILE)
+    rules = document.parse(IdentifierRules, expected="a rule as catalog/identifiers.yml explains it")
+    checks = (_check_types, _check_patterns, _check_namespaces, _check_entities)
+    refuse(chain.from_iterable(check(document, rules) for check in checks))
     return rules
 
 
-def _types_error(file: CatalogFile, rules: IdentifierRules) -> CatalogError | None:
+def _check_types(document: Document, rules: IdentifierRules) -> Iterator[CatalogProblem]:
     known = ", ".join(IDENTITY_COLUMNS)
     for name in rules.identifiers:
         if name not in IDENTITY_COLUMNS:
-            return file.error(f"{name} is not a type of identifier", ("identifiers", name), expected=f"one of {known}")
+            what = f"{name} is not a type of identifier{did_you_mean(name, IDENTITY_COLUMNS)}"
+            yield document.problem(what, ("identifiers", name), expected=f"one of {known}")
     if missing := [name for name in IDENTITY_COLUMNS if name not in rules.identifiers]:
         what = f"identifiers has no rules for {', '.join(missing)}"
-        return file.error(what, ("identifiers",), expected=f"each of {known}")
+        yield document.problem(what, ("identifiers",), expected=f"each of {known}")
     for name, kind in rules.identifiers.items():
         for other in kind.degree_limits:
             if other not in IDENTITY_COLUMNS or other == name:
                 place = ("identifiers", name, "degree_limits", other)
-                return file.error(f"{other} can't be limited per {name}", place, expected=f"another one of {known}")
-    return None
+                what = f"{other} can't be limited per {name}"
+                yield document.problem(what, place, expected=f"another one of {known}")
 
 
-def _pattern_error(file: CatalogFile, rules: IdentifierRules) -> CatalogError | None:
+def _check_patterns(document: Document, rules: IdentifierRules) -> Iterator[CatalogProblem]:
     # The engine's own regular expressions (RE2) judge, not Python's: they differ.
     with duckdb.connect() as engine:
         for name, kind in rules.identifiers.items():
@@ -152,33 +154,32 @@ def _pattern_error(file: CatalogFile, rules: IdentifierRules) -> CatalogError | 
                 except duckdb.Error as error:
                     place = ("identifiers", name, "block_patterns", index)
                     reason = str(error).splitlines()[0]
-                    return file.error(f"{pattern!r} is not a regular expression", place, expected=reason)
-    return None
+                    yield document.problem(f"{pattern!r} is not a regular expression", place, expected=reason)
 
 
-def _namespace_error(file: CatalogFile, rules: IdentifierRules) -> CatalogError | None:
+def _check_namespaces(document: Document, rules: IdentifierRules) -> Iterator[CatalogProblem]:
     for source, namespace in rules.shared_namespaces.items():
         if namespace in rules.shared_namespaces:
             place = ("shared_namespaces", source)
             what = f"{source} shares the ids of {namespace}, which shares those of another source"
-            return file.error(what, place, expected="the source that owns the ids")
-    return None
+            yield document.problem(what, place, expected="the source that owns the ids")
 
 
-def _entities_error(file: CatalogFile, rules: IdentifierRules) -> CatalogError | None:
+def _check_entities(document: Document, rules: IdentifierRules) -> Iterator[CatalogProblem]:
+    able = [entity.name for entity in ENTITIES.values() if set(IDENTITY_COLUMNS) <= set(entity.column_names)]
     for name, evidence in rules.entities.items():
-        entity = ENTITIES.get(name)
-        if entity is None or not set(IDENTITY_COLUMNS) <= set(entity.column_names):
-            able = ", ".join(e.name for e in ENTITIES.values() if set(IDENTITY_COLUMNS) <= set(e.column_names))
-            return file.error(f"{name} carries no identifiers", ("entities", name), expected=f"one of {able}")
-        types = {column.name: column.type for column in entity.columns}
+        if name not in able:
+            what = f"{name} carries no identifiers{did_you_mean(name, able)}"
+            yield document.problem(what, ("entities", name), expected=f"one of {', '.join(able)}")
+            continue
+        types = {column.name: column.type for column in ENTITIES[name].columns}
         wanted = {"first_seen": "TIMESTAMP", "verified_by": "BOOLEAN", "evidence_by": "VARCHAR"}
         for key, column_type in wanted.items():
             column = getattr(evidence, key)
             if column is not None and types.get(column) != column_type:
                 expected = f"a {column_type} column of {name}"
-                return file.error(f"{key}: {column} can't be used", ("entities", name, key), expected=expected)
+                yield document.problem(f"{key}: {column} can't be used", ("entities", name, key), expected=expected)
         if evidence.evidence_tiers and evidence.evidence_by is None:
             place = ("entities", name, "evidence_tiers")
-            return file.error("evidence_tiers needs evidence_by", place, expected="the column that has these values")
-    return None
+            expected = "the column that has these values"
+            yield document.problem("evidence_tiers needs evidence_by", place, expected=expected)

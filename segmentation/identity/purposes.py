@@ -4,13 +4,15 @@ Belongs here: reading and checking the file, and questions about the hierarchy. 
 customers decided (`consents.py`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from segmentation.identity.yaml_file import CatalogFile
+from segmentation.documents import Document, read_document, refuse
+from segmentation.errors import CatalogProblem, did_you_mean
 
 PURPOSES_FILE = "purposes.yml"
 
@@ -54,20 +56,27 @@ def load_purposes(folder: Path) -> Purposes:
     """Read and check ``purposes.yml`` in ``folder``.
 
     Raises:
-        CatalogError: The file is missing, names an unknown parent, or its hierarchy has a cycle.
+        CatalogProblems: The file is missing, names an unknown parent, or its hierarchy has a cycle.
     """
-    file = CatalogFile(folder / PURPOSES_FILE)
-    purposes = file.parse(_PurposesFile).purposes
+    document = read_document(folder / PURPOSES_FILE)
+    purposes = document.parse(_PurposesFile, expected="purposes as catalog/purposes.yml explains them").purposes
+    refuse(_hierarchy_problems(document, purposes))
+    return Purposes(dict(purposes))
+
+
+def _hierarchy_problems(document: Document, purposes: dict[str, Purpose]) -> Iterator[CatalogProblem]:
     for name, purpose in purposes.items():
+        place = ("purposes", name, "parent")
         seen = {name}
         above = purpose.parent
         while above is not None:
-            place = ("purposes", name, "parent")
             if above not in purposes:
-                expected = f"one of {', '.join(sorted(purposes))}"
-                raise file.error(f"purpose {name} has the unknown ancestor {above}", place, expected=expected)
+                what = f"purpose {name} has the unknown ancestor {above}{did_you_mean(above, purposes)}"
+                yield document.problem(what, place, expected=f"one of {', '.join(sorted(purposes))}")
+                break
             if above in seen:
-                raise file.error(f"purpose {name} is its own ancestor", place, expected="a hierarchy without a cycle")
+                what = f"purpose {name} is its own ancestor, or below one that is"
+                yield document.problem(what, place, expected="a hierarchy without a cycle")
+                break
             seen.add(above)
             above = purposes[above].parent
-    return Purposes(dict(purposes))

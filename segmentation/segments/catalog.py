@@ -13,13 +13,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from segmentation.errors import CatalogProblem, CatalogProblems
 from segmentation.segments import catalog_checks
 from segmentation.segments.catalog_reader import CatalogReader
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import Condition
 from segmentation.segments.definitions import Groups, Segment
 from segmentation.segments.kinds import Contract, TypedFeatures, column_types
-from segmentation.segments.problems import CatalogProblem, CatalogProblems
 from segmentation.segments.rule_sql import to_text
 
 

@@ -8,10 +8,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 
+from segmentation.errors import CatalogProblem, did_you_mean
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import Always, segments_of
-from segmentation.segments.faults import did_you_mean
-from segmentation.segments.problems import CatalogProblem
 
 Segments = Mapping[str, CatalogSegment]
 AllGroups = Mapping[str, CatalogGroup]

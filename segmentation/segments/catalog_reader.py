@@ -7,19 +7,16 @@ belong here: what must hold between files (``catalog_checks.py``). Look next at 
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
-
-from segmentation.errors import CatalogError
+from segmentation.documents import Document, Model, read_document
+from segmentation.errors import CatalogProblem, CatalogProblems, did_you_mean
 from segmentation.identity.purposes import PURPOSES_FILE, load_purposes
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import PURPOSES, Condition, Listed, leaves
 from segmentation.segments.definitions import Groups, Segment
-from segmentation.segments.documents import Document, read_document
-from segmentation.segments.faults import RuleError, did_you_mean
+from segmentation.segments.faults import RuleError
 from segmentation.segments.kinds import Contract
 from segmentation.segments.lists import Listing, inline_listing, read_list
 from segmentation.segments.parser import parse_rule
-from segmentation.segments.problems import CatalogProblem, problem_at, say
 
 SEGMENTS_FOLDER = "segments"
 GROUPS_FILE = "groups.yml"
@@ -44,9 +41,9 @@ class CatalogReader:
             return None
         try:
             declared = load_purposes(self._folder).by_name
-        except CatalogError as error:
-            file = f"{self._folder.name}/{PURPOSES_FILE}"
-            self.problems.append(CatalogProblem(file, 1, error.what, expected=error.expected, repair=error.repair))
+        except CatalogProblems as error:
+            file = self._shown(self._folder / PURPOSES_FILE)
+            self.problems.extend(replace(problem, file=file) for problem in error.problems)
             return None
         return {name: purpose.basis == "consent" for name, purpose in declared.items()}
 
@@ -62,10 +59,11 @@ class CatalogReader:
         path = self._folder / GROUPS_FILE
         if not path.exists():
             return {}
-        document, file = read_document(path), self._shown(path)
-        found = self._model(Groups, document, file)
+        file = self._shown(path)
+        document = read_document(path, file)
+        found = self._model(Groups, document)
         groups: dict[str, CatalogGroup] = {}
-        for index, group in enumerate(found.groups if isinstance(found, Groups) else ()):
+        for index, group in enumerate(found.groups if found else ()):
             line = document.place(("groups", index, "key")).line
             if group.key in groups:
                 first = groups[group.key].line
@@ -93,9 +91,10 @@ class CatalogReader:
         return found
 
     def _segment(self, path: Path) -> CatalogSegment | None:
-        document, file = read_document(path), self._shown(path)
-        definition = self._model(Segment, document, file)
-        if not isinstance(definition, Segment):
+        file = self._shown(path)
+        document = read_document(path, file)
+        definition = self._model(Segment, document)
+        if definition is None:
             return None
         if definition.key != path.stem:
             self.problems.append(
@@ -116,19 +115,11 @@ class CatalogReader:
             places={name: document.place((name,)).line for name in document.content},
         )
 
-    def _model(self, model: type[BaseModel], document: Document, file: str) -> BaseModel | None:
-        self.problems.extend(problem_at(file, fault) for fault in document.faults)
-        if document.content is None and document.faults:
-            return None
-        if not isinstance(document.content, dict):
-            self.problems.append(CatalogProblem(file, 1, "the file holds no keys", expected="key: value lines"))
-            return None
+    def _model(self, model: type[Model], document: Document) -> Model | None:
         try:
-            return model.model_validate(document.content)
-        except ValidationError as error:
-            for detail in error.errors():
-                place = document.place(tuple(detail["loc"]))
-                self.problems.append(CatalogProblem(file, place.line, say(model, dict(detail)), column=place.column))
+            return document.parse(model)
+        except CatalogProblems as error:
+            self.problems.extend(error.problems)
             return None
 
     def _condition(self, definition: Segment, document: Document, file: str) -> Condition | None:
@@ -184,7 +175,7 @@ class CatalogReader:
                 rows, faults = read_list(path, shown, definition.key, side, entry.until)  # type: ignore[arg-type]
                 found.extend(rows)
                 for fault in faults:
-                    problem = problem_at(shown, fault)
+                    problem = fault.problem(shown)
                     # A file that is not there has no line: the segment that names it has.
                     self.problems.append(replace(problem, file=file, line=line) if not path.exists() else problem)
         return tuple(found)

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from segmentation.errors import NotFoundError
+from segmentation.errors import NotFoundError, did_you_mean
 from segmentation.segments.evaluation import Clause, explain_condition, plain
-from segmentation.segments.faults import did_you_mean
 from segmentation.segments.parser import parse_rule
 from segmentation.segments.publications import latest_publication
 from segmentation.segments.reasons import Circumstances, find_reason

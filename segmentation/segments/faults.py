@@ -1,14 +1,13 @@
-"""What is wrong with a rule or a catalog, told so that a person can repair it.
+"""What is wrong with the text of a rule or a list, told so that a person can repair it.
 
-Belongs here: the fault, the error that carries several of them, and guessing what was meant. Does not belong
-here: finding faults (``parser.py``, ``catalog.py``). Look next at ``catalog.py`` for how they are collected.
+Belongs here: the fault, and the error that carries several of them. Does not belong here: finding faults
+(``parser.py``, ``lists.py``). Look next at ``catalog_reader.py`` for how they are collected.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from segmentation.errors import CatalogError
+from segmentation.errors import CatalogError, CatalogProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +20,12 @@ class Fault:
     expected: str = ""
     repair: str = ""
 
+    def problem(self, file: str) -> CatalogProblem:
+        """Return the fault as a problem of the catalog, where the text is a file of its own."""
+        return CatalogProblem(
+            file, self.line or 1, self.what, column=self.column, expected=self.expected, repair=self.repair
+        )
+
 
 class RuleError(CatalogError):
     """A rule that can't be meant, with every fault in it."""
@@ -32,9 +37,3 @@ class RuleError(CatalogError):
         super().__init__(
             "\n".join(fault.what for fault in faults), where=place, expected=first.expected, repair=first.repair
         )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean x?"`` where a known name is close, else nothing."""
-    close = get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""

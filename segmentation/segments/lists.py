@@ -12,8 +12,9 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+from segmentation.errors import did_you_mean
 from segmentation.segments.definitions import ListedIdentifier, ListEntry
-from segmentation.segments.faults import Fault, did_you_mean
+from segmentation.segments.faults import Fault
 
 Side = Literal["include", "exclude"]
 

@@ -11,6 +11,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from segmentation.errors import did_you_mean
 from segmentation.segments import typing_rules as typed
 from segmentation.segments.conditions import (
     PURPOSES,
@@ -28,7 +29,7 @@ from segmentation.segments.conditions import (
     join,
     negate,
 )
-from segmentation.segments.faults import Fault, RuleError, did_you_mean
+from segmentation.segments.faults import Fault, RuleError
 from segmentation.segments.kinds import Contract, Kind, kind_of
 from segmentation.segments.syntax import ALLOWED, CLOCKS, FUNCTIONS, check_limits, fault_at, syntax_fault
 

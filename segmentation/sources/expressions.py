@@ -5,13 +5,14 @@ here: where expressions stand in a mapping (`mapping.py`) or how they run (`proj
 DuckDB's own syntax tree, so what is checked is exactly what will be executed.
 """
 
-import difflib
 import json
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import duckdb
+
+from segmentation.errors import did_you_mean
 
 _FUNCTIONS = """
     + - * / // % ** ^ || ~~ !~~ ~~* !~~* ~~~ ~~~* -> ->>
@@ -165,6 +166,5 @@ def _check_node(node: dict[str, Any], columns: dict[str, None]) -> None:
 def _check_function(node: dict[str, Any]) -> None:
     name = str(node["function_name"]).lower()
     if node.get("schema") or node.get("catalog") or name not in ALLOWED_FUNCTIONS:
-        near = difflib.get_close_matches(name, sorted(ALLOWED_FUNCTIONS), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, sorted(ALLOWED_FUNCTIONS))
         raise ExpressionError(f"function {name} is not allowed in a mapping{hint}")

@@ -182,7 +182,7 @@ class SourceMapping(_Strict):
     description: str = ""
     owner: str = ""
     feeds: tuple[FeedMapping, ...] = Field(min_length=1)
-    path: Path = Path()
+    path: Path = Field(default=Path(), exclude=True)
 
     @field_validator("feeds", mode="before")
     @classmethod

@@ -5,12 +5,11 @@ are staged (`candidate.py`) or rows that were loaded before (`duplicates.py`). T
 rows; the second, only where rows are missing from the first, gives the rest their reasons.
 """
 
-import difflib
 from dataclasses import dataclass
 
 import duckdb
 
-from segmentation.errors import SourceError, StrataError
+from segmentation.errors import SourceError, StrataError, nearest_name
 from segmentation.run import Run
 from segmentation.sources.failures import damaged, require_space
 from segmentation.sources.feeds import LINE_COLUMN, EntityMapping, FeedMapping
@@ -50,8 +49,8 @@ def require_columns(file: LandedFile, rows: FileRows) -> tuple[str, ...]:
     if not missing:
         return tuple(absent)
     names = list(rows.columns)
-    near = {name: difflib.get_close_matches(name, names, n=1, cutoff=0.6) for name in missing}
-    hints = [f"{name!r} (did you mean {found[0]!r}?)" if found else repr(name) for name, found in near.items()]
+    near = {name: nearest_name(name, names) for name in missing}
+    hints = [f"{name!r} (did you mean {found!r}?)" if found else repr(name) for name, found in near.items()]
     raise SourceError(
         f"the file lacks {'the column' if len(missing) == 1 else 'the columns'} {', '.join(hints)}",
         where=str(file.path),

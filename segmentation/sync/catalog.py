@@ -5,20 +5,20 @@ kind of destination is written to (``segmentation/sync/stores/``). Next: ``views
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from segmentation.errors import CatalogError
+from segmentation.complaints import keys_at
+from segmentation.documents import Document, read_document, refuse
+from segmentation.errors import CatalogError, CatalogProblem, did_you_mean
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
-_TOP_KEY = "destinations"
 
 
 class DestinationBase(BaseModel):
@@ -36,8 +36,8 @@ class DestinationBase(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
-    name: str = ""
-    where: str = ""
+    name: str = Field(default="", exclude=True)
+    where: str = Field(default="", exclude=True)
     description: str = Field(min_length=1)
     purposes: Annotated[list[str], Field(min_length=1)]
     segments: Literal["all"] | list[str]
@@ -66,8 +66,19 @@ class FlagdDestination(DestinationBase):
     path: str = Field(min_length=1)
 
 
+def _nameable(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError("can't name a destination: use lower-case letters, digits and underscores")
+    return name
+
+
 Destination = Annotated[SqlDestination | FlagdDestination, Field(discriminator="kind")]
-_DESTINATION: TypeAdapter[SqlDestination | FlagdDestination] = TypeAdapter(Destination)
+
+
+class _DestinationsFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    destinations: dict[Annotated[str, AfterValidator(_nameable)], Destination]
 
 
 def load_destinations(
@@ -81,26 +92,22 @@ def load_destinations(
         known_purposes: All consent purposes there are; ``None`` leaves them unchecked.
 
     Raises:
-        CatalogError: The file can't be read, or says something that can't be meant; with file and line.
+        CatalogProblems: The file can't be read, or says things that can't be meant; with file and line of each.
     """
-    tree, lines = _read(path)
-    found: list[SqlDestination | FlagdDestination] = []
-    for name, body in tree.items():
-        where = f"{path}:{lines[(_TOP_KEY, name)]}"
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise _wrong(f"{name!r} can't name a destination", where, "lower-case letters, digits and underscores")
-        if not isinstance(body, dict):
-            raise _wrong(f"destination {name} says nothing", where, "kind, purposes, segments, owner and so on")
-        for reserved in ("name", "where"):
-            if reserved in body:
-                raise _wrong(f"destination {name}: unknown key {reserved!r}", where, "the key above is the name")
-        try:
-            destination = _DESTINATION.validate_python({**body, "name": name, "where": where})
-        except ValidationError as error:
-            raise _explained(error, path, name, lines) from None
-        if known_purposes is not None:
-            _check_purposes(destination, known_purposes, path, lines)
-        found.append(_filled(destination, placeholders))
+    document = read_document(path)
+    declared = document.parse(_DestinationsFile, expected="a destination as the header of the file explains it")
+    destinations = declared.destinations
+    problems: list[CatalogProblem] = []
+    for name, destination in destinations.items():
+        problems += _check_reserved(document, name, destination)
+        problems += _check_purposes(document, name, destination, known_purposes)
+        problems += _check_target(document, name, destination, placeholders)
+    refuse(problems)
+    found = []
+    for name, destination in destinations.items():
+        key, text = _target(destination)
+        known = {"name": name, "where": document.where(("destinations", name)), key: _fill(text, placeholders)}
+        found.append(destination.model_copy(update=known))
     return found
 
 
@@ -115,97 +122,56 @@ def check_segments(destinations: Sequence[DestinationBase], known_segments: Sequ
             continue
         missing = sorted(set(destination.segments) - set(known_segments))
         if missing:
-            raise _wrong(
+            raise CatalogError(
                 f"destination {destination.name} lists unknown segments: {', '.join(missing)}",
-                destination.where,
-                f"segments of the catalog: {', '.join(sorted(known_segments)) or 'none yet'}",
+                where=destination.where,
+                expected=f"segments of the catalog: {', '.join(sorted(known_segments)) or 'none yet'}",
+                repair="edit the file, then: strata validate",
             )
 
 
-def _read(path: Path) -> tuple[dict[object, object], dict[tuple[object, ...], int]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _wrong(f"the catalog of destinations can't be read: {error}", str(path), "a UTF-8 YAML file") from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[tuple[object, ...], int] = {}
-        if node is not None:
-            _note_lines(node, (), lines, path)
-        tree = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise _wrong(f"not YAML: {error.problem}", f"{path}:{line}", "valid YAML") from None
-    if not isinstance(tree, dict) or set(tree) != {_TOP_KEY} or not isinstance(tree[_TOP_KEY], dict):
-        raise _wrong("the file must hold exactly one mapping", f"{path}:1", f"`{_TOP_KEY}:` and destinations by name")
-    return tree[_TOP_KEY], lines
-
-
-def _note_lines(node: yaml.Node, at: tuple[object, ...], lines: dict[tuple[object, ...], int], path: Path) -> None:
-    """Remember on which line each key and list item stands; a key said twice is an error."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            place = (*at, key.value)
-            line = key.start_mark.line + 1
-            if place in lines:
-                raise _wrong(f"{key.value!r} is said twice, first on line {lines[place]}", f"{path}:{line}", "once")
-            lines[place] = line
-            _note_lines(value, place, lines, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*at, index)] = value.start_mark.line + 1
-            _note_lines(value, (*at, index), lines, path)
-
-
-def _explained(error: ValidationError, path: Path, name: str, lines: dict[tuple[object, ...], int]) -> CatalogError:
-    first = error.errors(include_url=False)[0]
-    # Pydantic puts the union's tag in front of the place; the file does not have it.
-    place = tuple(part for part in first["loc"] if part not in ("sqlalchemy", "flagd", "literal['all']", "list[str]"))
-    if first["type"] == "union_tag_invalid":
-        place = ("kind",)
-    line = lines.get((_TOP_KEY, name, *place), lines[(_TOP_KEY, name)])
-    key = ".".join(str(part) for part in place)
-    return _wrong(f"destination {name}: {key + ': ' if key else ''}{first['msg']}", f"{path}:{line}", "see the header")
+def _check_reserved(document: Document, name: str, destination: DestinationBase) -> Iterator[CatalogProblem]:
+    for reserved in ("name", "where"):
+        place = ("destinations", name, reserved)
+        if place in document.places:
+            known = ", ".join(keys_at(type(destination), ()))
+            what = f"unknown key destinations.{name}.{reserved}: the key above is the name"
+            yield document.problem(what, place, expected=f"one of {known}")
 
 
 def _check_purposes(
-    destination: DestinationBase, known: Sequence[str], path: Path, lines: dict[tuple[object, ...], int]
-) -> None:
+    document: Document, name: str, destination: DestinationBase, known: Sequence[str] | None
+) -> Iterator[CatalogProblem]:
     for index, purpose in enumerate(destination.purposes):
-        if purpose not in known:
-            line = lines[(_TOP_KEY, destination.name, "purposes", index)]
-            raise _wrong(
-                f"destination {destination.name}: unknown consent purpose {purpose!r}",
-                f"{path}:{line}",
-                f"one of {', '.join(known)}",
-            )
+        if known is not None and purpose not in known:
+            what = f"destination {name}: unknown consent purpose {purpose!r}{did_you_mean(purpose, known)}"
+            place = ("destinations", name, "purposes", index)
+            yield document.problem(what, place, expected=f"one of {', '.join(known)}")
 
 
-def _filled(
-    destination: SqlDestination | FlagdDestination, placeholders: Mapping[str, str]
-) -> SqlDestination | FlagdDestination:
-    key = "url" if isinstance(destination, SqlDestination) else "path"
-    text: str = getattr(destination, key)
-    unknown = [name for name in _PLACEHOLDER.findall(text) if name not in placeholders]
-    if unknown:
-        raise _wrong(
-            f"destination {destination.name}: unknown placeholder {{{unknown[0]}}} in {key}",
-            destination.where,
-            f"one of {', '.join('{' + name + '}' for name in placeholders)}",
-        )
-    filled = _PLACEHOLDER.sub(lambda match: placeholders[match[1]], text)
-    if key == "url":
+def _check_target(
+    document: Document, name: str, destination: SqlDestination | FlagdDestination, placeholders: Mapping[str, str]
+) -> Iterator[CatalogProblem]:
+    key, text = _target(destination)
+    place = ("destinations", name, key)
+    unknown = [found for found in _PLACEHOLDER.findall(text) if found not in placeholders]
+    for found in unknown:
+        what = f"destination {name}: unknown placeholder {{{found}}} in {key}{did_you_mean(found, placeholders)}"
+        yield document.problem(what, place, expected=f"one of {', '.join('{' + one + '}' for one in placeholders)}")
+    if key == "url" and not unknown:
         try:
-            make_url(filled)
+            make_url(_fill(text, placeholders))
         except ArgumentError:
             # The text may hold a password, so it is not repeated.
-            raise _wrong(
-                f"destination {destination.name}: url is no database url",
-                destination.where,
-                "dialect://user:password@host/database, or sqlite:///file",
-            ) from None
-    return destination.model_copy(update={key: filled})
+            what = f"destination {name}: url is no database url"
+            yield document.problem(what, place, expected="dialect://user:password@host/database, or sqlite:///file")
 
 
-def _wrong(what: str, where: str, expected: str) -> CatalogError:
-    return CatalogError(what, where=where, expected=expected, repair="edit the file, then `strata validate`")
+def _target(destination: SqlDestination | FlagdDestination) -> tuple[str, str]:
+    if isinstance(destination, SqlDestination):
+        return "url", destination.url
+    return "path", destination.path
+
+
+def _fill(text: str, placeholders: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda match: placeholders[match[1]], text)

@@ -1,5 +1,6 @@
 """A small company written straight into the tables that the stage reads."""
 
+import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -125,7 +126,9 @@ class Company:
             "pools": complete,
             "default_pool": {"pool": "unmatched", **OWNED},
         }
-        file.write_text(yaml.safe_dump(content | settings, sort_keys=False))
+        # A copy by value: what two pools share would be written as an anchor, which catalog files must not have.
+        content = json.loads(json.dumps(content | settings, default=str))
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
         return load_pools(file)
 
     def build(self, pools: CostPools, run: Run | None = None) -> StageReport:

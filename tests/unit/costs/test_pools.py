@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segmentation.costs.pools import check_segments, load_pools
-from segmentation.errors import CatalogError
+from segmentation.errors import CatalogError, CatalogProblems
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -55,16 +55,17 @@ def test_the_shipped_file_is_valid() -> None:
         ("method: even\n  - {pool: rest, description: d, owner: o, match: {source: s}, method: even}", 10, "twice"),
         ("method: even\nviews: [full]", 10, "must hold exclusive"),
         ("method: even\nviews: [exclusive, exclusive]", 10, "each view once"),
-        ("method: even\nviews: [exclusive, half]", 10, "views.1"),
+        ("method: even\nviews: [exclusive, half]", 10, "views[1]"),
     ],
 )  # fmt: skip
 def test_an_error_names_file_line_and_repair(tmp_path: Path, rule: str, line: int, what: str) -> None:
     file = write(tmp_path, f"{HEAD}    {rule}\n")
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(CatalogProblems) as caught:
         load_pools(file)
-    assert what in caught.value.what
-    assert caught.value.where == f"{file}:{line}"
-    assert caught.value.repair
+    problem = caught.value.problems[0]
+    assert what in problem.what
+    assert (problem.file, problem.line) == (str(file), line)
+    assert problem.repair
 
 
 @pytest.mark.parametrize("text", ["", "[]", "pools: [", "rule_version: a\nrule_version: b\n"])

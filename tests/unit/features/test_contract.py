@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segmentation.errors import CatalogError
+from segmentation.errors import CatalogError, CatalogProblems
 from segmentation.features.contract import CONTRACT_FILE, DUCKDB_TYPES, FeatureContract, load_contract
 
 GOOD = """\
@@ -65,29 +65,28 @@ def test_the_projects_contract_is_whole(contract: FeatureContract) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says", "line"),
     [
-        ("data_type: BIGINT", "data_type: money", "feature orders_30d has type 'money'", 11),
+        ("data_type: BIGINT", "data_type: money", "feature orders_30d has type 'money'", 12),
         ("        data_type: BIGINT\n", "", "feature orders_30d lacks data_type", 11),
         ("unit: count, ", "", "feature orders_30d lacks unit", 11),
         ("config: {meta: {unit: count", "meta: {x: {unit: count", "lacks unit, owner, source, max_age_hours", 11),
         ("name: orders_30d", "name: customer_id", "feature 'customer_id' is defined twice", 11),
         ("name: orders_30d", "name: {a: b}", "feature without a name lacks name", 11),
-        ("max_age_hours: 48", "max_age_hours: soon", "max_age_hours 'soon'", 11),
-        ("max_age_hours: 48", "max_age_hours: 0", "max_age_hours '0'", 11),
-        ("name: customer_features", "name: features", "no model customer_features", None),
-        ("    columns:", "    rows:", "has no columns", None),
-        ("data_type: BIGINT", "data_type: [", "is not YAML", 14),
-        (GOOD, "", "no model customer_features", None),
+        ("max_age_hours: 48", "max_age_hours: soon", "max_age_hours 'soon'", 14),
+        ("max_age_hours: 48", "max_age_hours: 0", "max_age_hours '0'", 14),
+        ("name: customer_features", "name: features", "no model customer_features", 1),
+        ("    columns:", "    rows:", "has no columns", 3),
+        ("data_type: BIGINT", "data_type: [", "not YAML", 14),
+        (GOOD, "", "no model customer_features", 1),
     ],
 )
-def test_a_broken_contract_names_file_line_and_repair(
-    tmp_path: Path, old: str, new: str, says: str, line: int | None
-) -> None:
+def test_a_broken_contract_names_file_line_and_repair(tmp_path: Path, old: str, new: str, says: str, line: int) -> None:
     assert old in GOOD
-    with pytest.raises(CatalogError) as raised:
+    with pytest.raises(CatalogProblems) as raised:
         load_contract(write(tmp_path, GOOD.replace(old, new)))
-    assert says in raised.value.what
-    assert raised.value.where == f"{tmp_path / CONTRACT_FILE}" + (f":{line}" if line else "")
-    assert raised.value.expected
+    (problem,) = raised.value.problems
+    assert says in problem.what
+    assert (problem.file, problem.line) == (str(tmp_path / CONTRACT_FILE), line)
+    assert problem.expected
     assert "strata validate" in raised.value.repair
 
 
@@ -96,5 +95,5 @@ def test_a_missing_or_unreadable_contract_is_named(tmp_path: Path) -> None:
         load_contract(tmp_path)
     write(tmp_path, "x")
     (tmp_path / CONTRACT_FILE).write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(CatalogError, match="can't be read"):
+    with pytest.raises(CatalogError, match="not UTF-8"):
         load_contract(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segmentation.errors import CatalogError
+from segmentation.errors import CatalogError, CatalogProblems
 from segmentation.identity.catalog import load_identifier_rules, load_identity_catalog
 
 SHIPPED = (Path(__file__).resolve().parents[3] / "catalog" / "identifiers.yml").read_text(encoding="utf-8")
@@ -53,18 +53,19 @@ def test_the_shipped_catalog_loads(catalog):
         ),
         ("evidence_by: event_type", "evidence_by: happened_at", "happened_at can't be used", "happened_at"),
         ("    evidence_by: event_type\n", "", "needs evidence_by", "evidence_tiers"),
-        ("max_nodes: 100", "max_nodes: [100", "not valid YAML", None),
+        ("max_nodes: 100", "max_nodes: [100", "not YAML", None),
     ],
 )
 def test_mistakes_name_their_line(tmp_path, old, new, message, part):
     assert old in SHIPPED
     text = SHIPPED.replace(old, new, 1)
-    with pytest.raises(CatalogError, match=message) as caught:
+    with pytest.raises(CatalogProblems, match=message) as caught:
         _load(tmp_path, text)
-    path, _, line = caught.value.where.rpartition(":")
-    assert path.endswith("identifiers.yml")
-    assert int(line) == _line_of(text, part) if part else int(line) > 0
-    assert "strata validate" in caught.value.repair
+    problem = caught.value.problems[0]
+    assert problem.file == str(tmp_path / "identifiers.yml")
+    assert problem.line == _line_of(text, part) if part else problem.line > 0
+    assert problem.expected
+    assert caught.value.repair
 
 
 def test_a_type_without_rules_is_a_mistake(tmp_path):
@@ -81,7 +82,7 @@ def test_a_file_that_is_no_mapping(tmp_path, text):
 
 
 def test_a_missing_or_unreadable_file(tmp_path):
-    with pytest.raises(CatalogError, match=r"no identifiers\.yml"):
+    with pytest.raises(CatalogError, match=r"identifiers\.yml can't be read"):
         load_identity_catalog(tmp_path)
     (tmp_path / "identifiers.yml").write_bytes(b"\xff\xfe")
     with pytest.raises(CatalogError, match="not UTF-8"):

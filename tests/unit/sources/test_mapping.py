@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segmentation.errors import CatalogError
+from segmentation.errors import CatalogError, CatalogProblems
 from segmentation.sources.mapping import load_mappings
 
 GOOD = """\
@@ -50,13 +50,13 @@ def test_a_mapping_says_what_it_reads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
-        ("customer_records", "customer_record", 7, "did you mean 'customer_records'"),
-        ("updated_at:", "updatedat:", 10, "did you mean 'updated_at'"),
+        ("customer_records", "customer_record", 7, "did you mean customer_records"),
+        ("updated_at:", "updatedat:", 10, "did you mean updated_at"),
         ("          source_customer_id: CustomerID\n", "", 8, "required column source_customer_id"),
-        ("folder:", "foldr:", 5, "unknown key 'foldr'; did you mean 'folder'"),
-        ("  - folder: crm_customers\n    entities", "  - entities", 5, "the key 'folder' is missing"),
-        ("owner:", "ownr:", 3, "unknown key 'ownr'; did you mean 'owner'"),
-        ("{constant: GB}", "{constnt: GB}", 11, "did you mean 'constant'"),
+        ("folder:", "foldr:", 5, "unknown key feeds[0].foldr; did you mean folder"),
+        ("  - folder: crm_customers\n    entities", "  - entities", 5, "the key feeds[0].folder is missing"),
+        ("owner:", "ownr:", 3, "unknown key ownr; did you mean owner"),
+        ("{constant: GB}", "{constnt: GB}", 11, "did you mean constant"),
         ("{constant: GB}", "{constant: GB, column: x}", 11, "exactly one of column, constant, expression"),
         ("{constant: GB}", "{constant: GB, format: x}", 11, "not with a constant"),
         ("country: {constant: GB}", "country: {column: c, format: '%Y'}", 11, "format is for timestamps and dates"),
@@ -65,32 +65,45 @@ def test_a_mapping_says_what_it_reads(tmp_path: Path) -> None:
         ("trim(Company)", "trimm(Company)", 12, "function trimm is not allowed in a mapping; did you mean trim"),
         ("trim(Company)", "(select 1)", 12, "a subquery"),
         ("CustomerID is null", "read_text('x') is null", 14, "function read_text"),
-        ("when:", "wen:", 14, "unknown key 'wen'; did you mean 'when'"),
+        ("when:", "wen:", 14, "reject[0].wen; did you mean when"),
         ("folder: crm_customers", "folder: ../secrets", 5, "below the landing root"),
         ("folder: crm_customers", "folder: /etc", 5, "below the landing root"),
         ("folder: crm_customers", "folder: f\n    encoding: utf-9", 6, "unknown encoding 'utf-9'"),
         ("folder: crm_customers", "folder: f\n    delimiter: ';;'", 6, "one character"),
         ("folder: crm_customers", "folder: f\n    format: xlsx", 6, "csv"),
-        ("        reject:", "        one_row_per: [company]\n        reject:", 13, "did you mean 'company_name'"),
-        ("owner: team:sales", "owner: team:sales\nowner: x", 4, "stands twice"),
-        ("feeds:\n", "feeds: [\n", 5, "not a YAML file"),
+        ("        reject:", "        one_row_per: [company]\n        reject:", 13, "did you mean company_name"),
+        ("owner: team:sales", "owner: team:sales\nowner: x", 4, "duplicate key owner, first given in line 3"),
+        ("feeds:\n", "feeds: [\n", 5, "not YAML"),
         ("source: crm", "source: ''", 1, "at least 1 character"),
+        ("source: crm", "source: crm\npath: /x", 2, "unknown key path"),
+        ("{constant: GB}", "{constant: NO}", 11, 'write "NO" in quotes'),
     ],
 )
 def test_mistakes_name_the_line_and_what_was_meant(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
     assert old in GOOD
-    with pytest.raises(CatalogError, match=says) as caught:
+    with pytest.raises(CatalogProblems) as caught:
         read(tmp_path, GOOD.replace(old, new, 1))
-    assert caught.value.where == f"{tmp_path / 'crm.yml'}:{line}"
-    assert caught.value.expected
-    assert caught.value.repair
+    problem = caught.value.problems[0]
+    assert says in f"{problem.what}; {problem.repair}"
+    assert (problem.file, problem.line) == (str(tmp_path / "crm.yml"), line)
+    assert problem.expected
+    assert problem.repair
+
+
+def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "shop.yml").write_text("source: shop\nfeed: []\n", encoding="utf-8")
+    broken = GOOD.replace("{constant: GB}", "{constant: GB, format: x}").replace("owner:", "ownr:")
+    with pytest.raises(CatalogProblems) as caught:
+        read(tmp_path, broken)
+    assert [Path(problem.file).name for problem in caught.value.problems] == ["crm.yml", "crm.yml", "shop.yml"]
+    assert "the catalog has 3 errors" in caught.value.what
 
 
 def test_an_entity_is_filled_once_per_feed(tmp_path: Path) -> None:
     entity = GOOD[GOOD.index("      - entity") :]
-    with pytest.raises(CatalogError, match="fills customer_records twice") as caught:
+    with pytest.raises(CatalogProblems, match="fills customer_records twice") as caught:
         read(tmp_path, GOOD + entity)
-    assert caught.value.where.endswith(":15")
+    assert [problem.line for problem in caught.value.problems] == [15]
 
 
 def test_two_files_can_not_claim_one_source(tmp_path: Path) -> None:
@@ -102,7 +115,7 @@ def test_two_files_can_not_claim_one_source(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just text"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(CatalogError, match="holds no mapping"):
+    with pytest.raises(CatalogError, match="holds no keys"):
         read(tmp_path, text)
 
 
@@ -110,7 +123,7 @@ def test_a_folder_or_file_that_can_not_be_read_is_reported(tmp_path: Path) -> No
     with pytest.raises(CatalogError, match="no folder of source mappings"):
         load_mappings(tmp_path / "missing")
     (tmp_path / "bad.yml").write_bytes(b"source: \xff\xfe")
-    with pytest.raises(CatalogError, match="can't be read"):
+    with pytest.raises(CatalogError, match="not UTF-8"):
         load_mappings(tmp_path)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segmentation.errors import CatalogError
+from segmentation.errors import CatalogError, CatalogProblems
 from segmentation.sync.catalog import FlagdDestination, SqlDestination, load_destinations
 from segmentation.sync.stores.flagd import FlagdStore
 from segmentation.sync.stores.opening import open_store
@@ -33,10 +33,13 @@ def load(tmp_path, text, placeholders=None, **options):
 
 
 def refused(tmp_path, text, line, match, **options):
-    with pytest.raises(CatalogError, match=match) as caught:
+    with pytest.raises(CatalogProblems) as caught:
         load(tmp_path, text, **options)
-    assert caught.value.where == f"{tmp_path}/destinations.yml:{line}"
-    assert caught.value.repair
+    problem = caught.value.problems[0]
+    assert match in problem.what
+    assert (problem.file, problem.line) == (f"{tmp_path}/destinations.yml", line)
+    assert problem.expected
+    assert problem.repair
 
 
 def test_the_shipped_catalog_is_valid(tmp_path):
@@ -78,12 +81,14 @@ def test_a_flag_file_has_a_path(tmp_path):
         ("segments: [vip, risky]", "segments: some", 7, "segments"),
         ("segments: [vip, risky]", "segments: [vip, [x]]", 7, "segments"),
         ("  store:", "  Store!:", 2, "can't name a destination"),
-        ("description: d", "name: other", 2, "unknown key 'name'"),
-        ("description: d", "description: d\n    description: e", 4, "said twice, first on line 3"),
-        ("sqlite:///{data}/store.db", "nonsense", 2, "no database url"),
-        ("{data}", "{home}", 2, "unknown placeholder {home}"),
+        ("description: d", "description: d\n    name: other", 4, "unknown key destinations.store.name"),
+        ("description: d", "description: d\n    description: e", 4, "duplicate key description, first given in line 3"),
+        ("sqlite:///{data}/store.db", "nonsense", 5, "no database url"),
+        ("{data}", "{home}", 5, "unknown placeholder {home}"),
         ("owner: team:x", "owner: [", 10, "not YAML"),
-        ("destinations:\n", "targets:\n", 1, "exactly one mapping"),
+        ("destinations:\n", "targets:\n", 1, "the key destinations is missing"),
+        ("    kind: sqlalchemy\n", "", 2, "the key destinations.store.kind is missing"),
+        ("segments: [vip, risky]", "segments:", 7, "segments says nothing"),
     ],
 )
 def test_errors_point_at_the_line(tmp_path, old, new, line, match):
@@ -96,7 +101,7 @@ def test_a_destination_that_says_nothing(tmp_path):
 
 
 def test_an_empty_file(tmp_path):
-    refused(tmp_path, "", 1, "exactly one mapping")
+    refused(tmp_path, "", 1, "the file holds no keys")
 
 
 def test_a_purpose_that_does_not_exist(tmp_path):
