@@ -101,7 +101,7 @@ def column_lineage(
             return {}
         for table in query.find_all(exp.Table):
             table.set("catalog", None)
-        roots = lineage(None, query, schema, dialect="duckdb", copy=False)
+        roots = lineage(None, query, schema, dialect="duckdb", copy=False, trim_selects=False)
     except SqlglotError:
         # Lineage explains; it must never fail a build that has succeeded.
         return {}
