@@ -103,14 +103,14 @@ def _is_stale(manifest: Path, folder: Path) -> bool:
 class DbtResource(DbtCliResource):
     """dbt's command line, without a second dbt in this process."""
 
-    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> None:  # type: ignore[override]
+    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> None:
         """Make no adapter: it parses all macros, seconds for each call, only to read what `dbt_metadata` reads."""
 
 
 def dbt_resource(project: DbtProject) -> DbtResource:
     """Return the resource that runs dbt, found beside this interpreter even when it is not on PATH."""
     return DbtResource(
-        project_dir=project,
+        project_dir=project,  # type: ignore[arg-type] - a validator of the resource takes it
         profiles_dir=str(project.project_dir),
         dbt_executable=str(Path(sys.executable).with_name("dbt")),
         global_config_flags=["--no-use-colors"],
