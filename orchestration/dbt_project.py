@@ -110,7 +110,7 @@ class DbtResource(DbtCliResource):
 def dbt_resource(project: DbtProject) -> DbtResource:
     """Return the resource that runs dbt, found beside this interpreter even when it is not on PATH."""
     return DbtResource(
-        project_dir=project,  # type: ignore[arg-type] - a validator of the resource takes it
+        project_dir=project,  # type: ignore[arg-type]  # the resource takes a project too
         profiles_dir=str(project.project_dir),
         dbt_executable=str(Path(sys.executable).with_name("dbt")),
         global_config_flags=["--no-use-colors"],
