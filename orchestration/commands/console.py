@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -15,7 +16,10 @@ from rich.text import Text
 #: Option that every command has.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
-out = Console(highlight=False)
+#: Columns of what goes to a file or a pipe; a terminal says its own width.
+_WIDTH = 120
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
 err = Console(stderr=True, highlight=False)
 
 
@@ -45,6 +49,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
         built.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
         built.add_row(*(value if isinstance(value, Text) else Text(format_cell(value)) for value in row))
+    return built
+
+
+def hint_table(hints: Iterable[tuple[str, str]]) -> Table:
+    """Build an indented list of commands and what each is for."""
+    built = Table.grid(padding=(0, 3))
+    built.add_column(no_wrap=True)
+    built.add_column(overflow="fold")
+    for command, purpose in hints:
+        built.add_row(Text(f"  {command}", style="bold"), Text(purpose))
     return built
 
 

@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from orchestration.commands.console import Json, err, format_money, out, print_json, table
+from orchestration.commands.console import Json, err, format_money, hint_table, out, print_json, table
 from orchestration.commands.segment_summary import SegmentSummary, summarise_segments
 from orchestration.settings import Settings, now
 from orchestration.stages import STAGE_NAMES
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
 #: What runs after the last stage.
 MARTS = "marts"
+#: The counts of a stage's report that say most; every count is on the asset's page.
+_SHOWN = {
+    "sources": ("read", "duplicate", "late", "quarantined"),
+    "identity": ("identifiers", "edges", "customers"),
+    "features": ("candidate_customer_features", "missing_customers"),
+    "segments": ("population", "members", "entering", "leaving"),
+    "costs": ("charges", "allocations"),
+    "sync": ("values", "inserts", "updates", "deletes"),
+}
 _STATES = {"done": "green", "failed": "red", "skipped": "yellow", "waiting": "dim"}
 
 
@@ -225,13 +234,13 @@ def show_summary(settings: Settings, progress: "RunProgress", moment: datetime, 
         out.print(_segment_table(segments))
     out.print()
     out.print(f"{seconds:.1f} s in all. Where to look next:")
-    for line in (
-        "strata segments             all segments; strata explain CUSTOMER says why someone is in one",
-        "strata lookup CUSTOMER      what runtime systems are told",
-        f"{_shown(settings.warehouse.published_path)}      all tables, for any DuckDB client",
-        "make dev                    the Dagster UI: every step, its gate and its figures",
-    ):
-        out.print(f"  {line}", markup=False)
+    hints = [
+        ("strata segments", "all segments; strata explain CUSTOMER says why someone is in one"),
+        ("strata lookup CUSTOMER", "what runtime systems are told"),
+        (_shown(settings.warehouse.published_path), "all tables, for any DuckDB client"),
+        ("make dev", "the Dagster UI: every step, its gate and its figures"),
+    ]
+    out.print(hint_table(hints))
 
 
 def _shown(path: Path) -> str:
@@ -239,7 +248,8 @@ def _shown(path: Path) -> str:
 
 
 def _counts(part: "PartProgress") -> str:
-    return " · ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in list(part.rows.items())[:4])
+    shown = [(name, part.rows[name]) for name in _SHOWN.get(part.name, ()) if name in part.rows]
+    return " · ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in shown or list(part.rows.items())[:4])
 
 
 def _segments(settings: Settings) -> list[SegmentSummary]:
