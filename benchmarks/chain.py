@@ -140,7 +140,7 @@ def _beside(figures: Figures) -> str:
 def _best(rounds: list[Figures]) -> Figures:
     """Return the round with the least CPU; limit and gate are chosen by themselves."""
     best = dict(min(rounds, key=itemgetter("cpu")))
-    for part in ("limit", "gate"):
+    for part in ("limit", "limit_tables", "gate"):
         if part in best:
             best[part] = min((found[part] for found in rounds), key=itemgetter("cpu"))
     return best

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.measurement import measured
 from benchmarks.stages import PARTS
-from orchestration.commands.sample import DEFAULT_CUSTOMERS, DEFAULT_DAYS, DEFAULT_SEED
+from segmentation.sample.company import DEFAULT_CUSTOMERS, DEFAULT_DAYS, DEFAULT_SEED
 
 _RUN = "from orchestration.cli import main; main()"
 

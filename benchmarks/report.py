@@ -20,10 +20,12 @@ _LIMITS = {
     "sources": "read all files of a feed at once, cast, create the table. "
     "The stage also hashes files and keeps a ledger, numbers lines, quarantines rows with reasons, drops duplicates.",
     "identity": "distinct tuples of raw identifiers, connected components, the map. "
-    "The stage also normalises values, applies guards, keeps ids over time, and writes consents, profiles and edges.",
+    "With all tables: identifiers, edges, customers, look-up, history, events, accounts, consents, profiles. "
+    "The stage also normalises values, applies guards and keeps ids over time.",
     "features": "one hand-written statement into one table; row for row equal to the stage's. "
     "The stage starts dbt (several CPU-seconds whatever the size), keeps tables between the steps and tests them.",
-    "segments": "all rules in one statement, the difference, and the four tables that others read. "
+    "segments": "all rules in one statement over one scan, membership, and the log of what changed. "
+    "With all tables: history and effective segments. "
     "The stage also finds the cause of each change, checks guards, and keeps conflicts, versions and sizes.",
     "costs": "usage by customer and day joined to segments, and the bill shared out by it. "
     "The stage also follows membership over time, shares out whole micros and reconciles them.",
@@ -34,7 +36,8 @@ _LIMITS = {
 _INTRODUCTION = (
     "The chain at several sizes, each stage beside its limit: the least work of the bare engine that gives the same "
     "result. CPU seconds count user and system time of a stage and its children, and are what to compare; wall "
-    "seconds grow with whatever else the machine does. Ratio = CPU of the stage / CPU of its limit."
+    "seconds grow with whatever else the machine does. Ratio = CPU of the stage / CPU of its limit. Where a stage "
+    "publishes more than its scan or join gives, a second limit writes those tables as well, by hand."
 )
 
 _REPEAT = """```
@@ -110,10 +113,15 @@ def _ratio_aim(size: dict[str, Any]) -> str:
     ratios = {stage: _ratio(figures) for stage, figures in size["stages"].items() if "limit" in figures}
     above = {stage: ratio for stage, ratio in ratios.items() if ratio > MAX_RATIO}
     shown = ", ".join(f"{stage} {ratio:.2f}" for stage, ratio in sorted(above.items(), key=lambda item: -item[1]))
+    whole = {
+        stage: _ratio(figures, "limit_tables") for stage, figures in size["stages"].items() if "limit_tables" in figures
+    }
+    beside = ", ".join(f"{stage} {ratio:.2f}" for stage, ratio in whole.items())
     return _aim(
         not above,
         f"no stage above {MAX_RATIO} × its limit at {size['customers']:,} customers",
-        f"above it: {shown}" if above else f"the highest is {max(ratios.values()):.2f}",
+        (f"above it: {shown}" if above else f"the highest is {max(ratios.values()):.2f}")
+        + (f" (against a limit that writes the other published tables too: {beside})" if beside else ""),
     )
 
 
@@ -140,7 +148,7 @@ def _size(results: dict[str, Any], size: dict[str, Any]) -> str:
     events = int(size["customers"] * results["events_per_customer"])
     rows = []
     for stage, figures in size["stages"].items():
-        limit, gate = figures.get("limit"), figures.get("gate")
+        limit, tables, gate = (figures.get(name) for name in ("limit", "limit_tables", "gate"))
         rows.append(
             (
                 stage,
@@ -148,12 +156,25 @@ def _size(results: dict[str, Any], size: dict[str, Any]) -> str:
                 _seconds(figures["cpu"]),
                 _seconds(limit["cpu"]) if limit else "",
                 f"{_ratio(figures):.2f}" if limit else "",
+                _seconds(tables["cpu"]) if tables else "",
+                f"{_ratio(figures, 'limit_tables'):.2f}" if tables else "",
                 _mib(figures["peak_bytes"]),
                 _seconds(gate["cpu"]) if gate else "",
                 _mib(gate["peak_bytes"]) if gate else "",
             )
         )
-    header = ("stage", "wall s", "CPU s", "limit CPU s", "ratio", "peak MiB", "gate CPU s", "gate peak MiB")
+    header = (
+        "stage",
+        "wall s",
+        "CPU s",
+        "limit CPU s",
+        "ratio",
+        "limit with all tables",
+        "ratio",
+        "peak MiB",
+        "gate CPU s",
+        "gate peak MiB",
+    )
     parts = "; ".join(
         f"{stage}: " + ", ".join(f"{name} {part['cpu']:.1f}" for name, part in figures["parts"].items())
         for stage, figures in size["stages"].items()
@@ -223,8 +244,8 @@ def _orchestration(found: dict[str, Any] | None) -> str:
     )
 
 
-def _ratio(figures: dict[str, Any]) -> float:
-    return float(figures["cpu"] / max(figures["limit"]["cpu"], 0.001))
+def _ratio(figures: dict[str, Any], limit: str = "limit") -> float:
+    return float(figures["cpu"] / max(figures[limit]["cpu"], 0.001))
 
 
 def _seconds(value: float) -> str:

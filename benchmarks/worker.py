@@ -8,12 +8,15 @@ own; the result is one JSON object on the last line of standard output.
 import argparse
 import importlib
 import json
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from benchmarks.limits.scratch import open_scratch, remove_scratch
 from benchmarks.measurement import Measurement, timed
 from benchmarks.stages import PARTS, judge, open_run, parts_of, prepare_dbt
 from orchestration.settings import Settings
+from segmentation.run import Run
 
 
 def main() -> None:
@@ -46,12 +49,21 @@ def _stage(given: argparse.Namespace) -> dict[str, object]:
         "warehouse_bytes": settings.warehouse.path.stat().st_size,
     }
     if limit is not None:
-        remove_scratch(settings)
-        result["limit"] = timed(lambda: limit.run_limit(settings, run)).as_dict()
-        with open_scratch(settings) as con:
-            arguments = (con, settings) if given.stage == "sync" else (con,)
-            result["agreement"] = limit.agreement(*arguments)
-        remove_scratch(settings)
+        result |= _measure_limit(limit, settings, run)
+    return result
+
+
+def _measure_limit(limit: ModuleType, settings: Settings, run: Run) -> dict[str, object]:
+    """Measure the core of a stage and, where the stage publishes more than that, the tables as well."""
+    result: dict[str, object] = {}
+    for name, work in (("limit_tables", "run_tables"), ("limit", "run_limit")):
+        if hasattr(limit, work):
+            remove_scratch(settings)
+            result[name] = timed(partial(getattr(limit, work), settings, run)).as_dict()
+    with open_scratch(settings) as con:
+        arguments = (con, settings) if limit.__name__.endswith(".sync") else (con,)
+        result["agreement"] = limit.agreement(*arguments)
+    remove_scratch(settings)
     return result
 
 

@@ -1,7 +1,11 @@
 """The limit of stage ``identity``: distinct tuples of identifiers, connected components, the map.
 
-Left out: normalising values, kinds of evidence, guards and limits, ids that persist, consent, profiles, history.
+Left out: normalising values, kinds of evidence, guards and limits, ids that persist. `run_tables` adds the other
+tables that later stages and people read, written by hand in the simplest way: identifiers, edges, customers, the
+look-up, history, events, accounts, consents and profiles.
 """
+
+from importlib.resources import files
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +17,17 @@ from orchestration.settings import Settings
 from segmentation.run import Run
 from segmentation.warehouse import Connection
 
-#: The identifiers that rows of each entity carry.
+#: The identifiers that rows of each entity carry, and when they were seen.
 _CARRIED = {
-    "customer_records": "source_customer_id user_id email phone",
-    "subscriptions": "user_id email",
-    "invoices": "user_id email",
-    "orders": "source_customer_id user_id email phone",
-    "events": "user_id email device_id anonymous_id",
-    "requests": "user_id",
-    "tickets": "user_id email",
-    "consent_events": "user_id email",
-    "form_submissions": "email anonymous_id",
+    "customer_records": ("source_customer_id user_id email phone", "updated_at"),
+    "subscriptions": ("user_id email", "updated_at"),
+    "invoices": ("user_id email", "updated_at"),
+    "orders": ("source_customer_id user_id email phone", "ordered_at"),
+    "events": ("user_id email device_id anonymous_id", "occurred_at"),
+    "requests": ("user_id", "occurred_at"),
+    "tickets": ("user_id email", "updated_at"),
+    "consent_events": ("user_id email", "occurred_at"),
+    "form_submissions": ("email anonymous_id", "submitted_at"),
 }
 _TYPES = ("source_customer_id", "user_id", "email", "phone", "device_id", "anonymous_id")
 
@@ -32,44 +36,67 @@ def run_limit(settings: Settings, _run: Run) -> None:
     """Find who belongs together, and write which component each identifier is in."""
     with open_scratch(settings) as con:
         tuples = " union ".join(
-            "select distinct "
-            + ", ".join(_column(name, name in carried.split()) for name in _TYPES)
-            + f" from house.sources.{entity}"
-            for entity, carried in _CARRIED.items()
+            f"select distinct {_columns(carried)} from house.sources.{entity}"
+            for entity, (carried, _) in _CARRIED.items()
         )
         con.execute(f"create temp table tuples as {tuples}")
-        values = " union all ".join(
-            f"select distinct '{name}' as id_type, {name} as id_value from tuples where {name} is not null"
-            for name in _TYPES
-        )
-        con.execute(f"create temp table nodes as select (row_number() over () - 1)::bigint as node, * from ({values})")
-        joins = " ".join(
-            f"left join nodes as n_{name} on n_{name}.id_type = '{name}' and n_{name}.id_value = t.{name}"
-            for name in _TYPES
-        )
-        nodes = ", ".join(f"n_{name}.node as {name}" for name in _TYPES)
-        con.execute(f"create temp table stars as select {nodes} from tuples as t {joins}")
-        hub = f"coalesce({', '.join(_TYPES)})"
-        rays = " union all ".join(
-            f"select {hub} as a, {name} as b from stars where {name} is not null and {name} <> {hub}"
-            for name in _TYPES[1:]
-        )
-        edges = con.execute(f"select distinct a, b from ({rays})").fetchnumpy()
-        size = con.execute("select count(*) from nodes").fetchall()[0][0]
-        ones = np.ones(len(edges["a"]), dtype=np.int8)
-        graph = coo_matrix((ones, (np.asarray(edges["a"]), np.asarray(edges["b"]))), shape=(size, size)).tocsr()
-        _, labels = connected_components(graph, directed=False)
-        con.register("labels", pa.table({"node": np.arange(size), "component": labels}))
-        con.execute(
-            "create table identifier_map as select id_type, id_value, component from nodes join labels using (node)"
-        )
-        con.unregister("labels")
+        _write_map(con)
 
 
-def _column(name: str, is_carried: bool) -> str:
-    if not is_carried:
-        return f"null::varchar as {name}"
-    return "source || ':' || source_customer_id as source_customer_id" if name == "source_customer_id" else name
+def run_tables(settings: Settings, run: Run) -> None:
+    """Do the same, and write the other published tables of the stage from it."""
+    with open_scratch(settings) as con:
+        tuples = " union all ".join(
+            f"select {_columns(carried)}, '{entity}' as evidence, min({at}) as first_at, max({at}) as last_at, "
+            f"count(*) as n from house.sources.{entity} group by all"
+            for entity, (carried, at) in _CARRIED.items()
+        )
+        con.execute(f"create temp table tuples as {tuples}")
+        _write_map(con, ("evidence", "first_at", "last_at", "n"))
+        text = files("benchmarks.limits").joinpath("identity.sql").read_text(encoding="utf-8")
+        for statement in filter(str.strip, text.split(";\n")):
+            con.execute(statement, {"as_of": run.as_of} if "$as_of" in statement else None)
+
+
+def _columns(carried: str) -> str:
+    names = carried.split()
+    raw = {name: name if name in names else f"null::varchar as {name}" for name in _TYPES}
+    if "source_customer_id" in names:
+        raw["source_customer_id"] = "source || ':' || source_customer_id as source_customer_id"
+    return ", ".join(raw.values())
+
+
+def _write_map(con: Connection, facts: tuple[str, ...] = ()) -> None:
+    """Number the identifiers of ``tuples``, find the components, write ``identifier_map``; keep ``stars``.
+
+    ``facts`` are columns of ``tuples`` that ``stars`` carries along.
+    """
+    values = " union all ".join(
+        f"select distinct '{name}' as id_type, {name} as id_value from tuples where {name} is not null"
+        for name in _TYPES
+    )
+    con.execute(f"create temp table nodes as select (row_number() over () - 1)::bigint as node, * from ({values})")
+    joins = " ".join(
+        f"left join nodes as n_{name} on n_{name}.id_type = '{name}' and n_{name}.id_value = t.{name}"
+        for name in _TYPES
+    )
+    nodes = ", ".join(f"n_{name}.node as {name}" for name in _TYPES)
+    rest = "".join(f", t.{name}" for name in facts)
+    con.execute(f"create temp table stars as select {nodes}{rest} from tuples as t {joins}")
+    hub = f"coalesce({', '.join(_TYPES)})"
+    rays = " union all ".join(
+        f"select {hub} as a, {name} as b from stars where {name} is not null and {name} <> {hub}" for name in _TYPES[1:]
+    )
+    edges = con.execute(f"select distinct a, b from ({rays})").fetchnumpy()
+    size = con.execute("select count(*) from nodes").fetchall()[0][0]
+    ones = np.ones(len(edges["a"]), dtype=np.int8)
+    graph = coo_matrix((ones, (np.asarray(edges["a"]), np.asarray(edges["b"]))), shape=(size, size)).tocsr()
+    _, labels = connected_components(graph, directed=False)
+    con.register("labels", pa.table({"node": np.arange(size), "component": labels}))
+    con.execute(
+        "create table identifier_map as select node, id_type, id_value, component from nodes join labels using (node)"
+    )
+    con.unregister("labels")
 
 
 def agreement(con: Connection) -> dict[str, int]:

@@ -1,6 +1,7 @@
-"""The limit of stage ``segments``: all rules in one statement, the difference, and the tables that others read.
+"""The limit of stage ``segments``: all rules in one statement, and the difference.
 
 Left out: the candidate with its views, causes found by looking, guards, conflicts, overrides, versions, sizes.
+`run_tables` adds the other two tables that grow with membership: history and effective segments.
 """
 
 import re
@@ -17,31 +18,40 @@ _IN_SEGMENT = re.compile(
 
 
 def run_limit(settings: Settings, run: Run) -> None:
-    """Decide who is in which segment and write membership, effective segments, change log and history.
+    """Decide who is in which segment, and write membership and the log of what changed.
 
     Before the first publication nobody is in any segment, so the difference is against an empty table.
     """
     with open_scratch(settings) as con:
-        con.execute("create table former (customer_id varchar, segment_key varchar)")
-        con.execute(f"create table membership as {_rules_sql(con)}")
-        stamp = {"as_of": run.as_of, "run_id": run.run_id}
-        con.execute(
-            "create table membership_changes as select row_number() over (order by customer_id, segment_key) "
-            "as change_seq, *, 'rule' as cause, $as_of::timestamp as effective_at, $run_id as run_id from ("
-            "select customer_id, segment_key, 'enter' as change from membership anti join former "
-            "using (customer_id, segment_key) union all select customer_id, segment_key, 'exit' from former "
-            "anti join membership using (customer_id, segment_key))",
-            stamp,
-        )
+        _decide(con, run)
+
+
+def run_tables(settings: Settings, run: Run) -> None:
+    """Do the same, and write history and effective segments as well."""
+    with open_scratch(settings) as con:
+        _decide(con, run)
         con.execute(
             "create table membership_history as select customer_id, segment_key, $as_of::timestamp as valid_from, "
             "null::timestamp as valid_to, cause, $run_id as run_id from membership_changes where change = 'enter'",
-            stamp,
+            {"as_of": run.as_of, "run_id": run.run_id},
         )
         con.execute(
             "create table effective as select customer_id, group_key, segment_key from membership "
             "join house.segments.catalog using (segment_key) where group_key is not null"
         )
+
+
+def _decide(con: Connection, run: Run) -> None:
+    con.execute("create table former (customer_id varchar, segment_key varchar)")
+    con.execute(f"create table membership as {_rules_sql(con)}")
+    con.execute(
+        "create table membership_changes as select row_number() over (order by customer_id, segment_key) "
+        "as change_seq, *, 'rule' as cause, $as_of::timestamp as effective_at, $run_id as run_id from ("
+        "select customer_id, segment_key, 'enter' as change from membership anti join former "
+        "using (customer_id, segment_key) union all select customer_id, segment_key, 'exit' from former "
+        "anti join membership using (customer_id, segment_key))",
+        {"as_of": run.as_of, "run_id": run.run_id},
+    )
 
 
 def _rules_sql(con: Connection) -> str:

@@ -41,6 +41,8 @@ def test_every_stage_is_measured_beside_its_limit(measurement: tuple[dict, str])
         assert sum(part["cpu"] for part in found["parts"].values()) == pytest.approx(found["cpu"])
         if stage != "marts":
             assert found["limit"]["cpu"] > 0
+    for stage in ("identity", "segments"):
+        assert size["stages"][stage]["limit_tables"]["cpu"] > 0
 
 
 @pytest.mark.slow
