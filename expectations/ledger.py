@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from expectations.results import SuiteResult, TruthResult
+from expectations.results import Judgement, SuiteResult, TruthResult
 from orchestration.stages import STAGES, upstream_of
 from segmentation.contracts import Candidate, latest_candidate
 from segmentation.errors import GateClosedError
@@ -23,7 +23,7 @@ State = Literal["never run", "not judged", "closed", "not published", "open"]
 
 
 @dataclass(frozen=True, slots=True)
-class GateState:
+class GateState(Judgement):
     """Where a stage's gate stands.
 
     Attributes:
@@ -42,16 +42,6 @@ class GateState:
     served: Candidate | None
     truths: tuple[TruthResult, ...]
     judged_at: datetime | None
-
-    @property
-    def failures(self) -> tuple[TruthResult, ...]:
-        """Critical truths that do not hold."""
-        return tuple(truth for truth in self.truths if not truth.passed and truth.severity == "critical")
-
-    @property
-    def warnings(self) -> tuple[TruthResult, ...]:
-        """Truths that do not hold and close nothing."""
-        return tuple(truth for truth in self.truths if not truth.passed and truth.severity == "warning")
 
 
 def record(con: Connection, run: Run, result: SuiteResult) -> str:

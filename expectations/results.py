@@ -55,12 +55,10 @@ class TruthResult:
         return cls(**facts | {"sample": tuple(facts["sample"])})
 
 
-@dataclass(frozen=True, slots=True)
-class SuiteResult:
-    """How a stage's suite came out, in the suite's order."""
+class Judgement:
+    """What a stage's truths mean together, for whatever holds them."""
 
-    stage: str
-    suite: str
+    __slots__ = ()
     truths: tuple[TruthResult, ...]
 
     @property
@@ -72,6 +70,15 @@ class SuiteResult:
     def warnings(self) -> tuple[TruthResult, ...]:
         """Other truths that do not hold: they are shown and close nothing."""
         return tuple(truth for truth in self.truths if not truth.passed and truth.severity == "warning")
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteResult(Judgement):
+    """How a stage's suite came out, in the suite's order."""
+
+    stage: str
+    suite: str
+    truths: tuple[TruthResult, ...]
 
     def accept(self, names: Collection[str]) -> "SuiteResult":
         """Return the result in which failures that a person accepted by name are warnings that say so."""

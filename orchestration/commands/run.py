@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestration.commands.console import Json, err, format_money, hint_table, out, print_json, table
-from orchestration.commands.segment_summary import SegmentSummary, summarise_segments
+from orchestration.commands.segment_summary import PricedSegment, summarise_segments
 from orchestration.settings import Settings, now
 from orchestration.stages import STAGE_NAMES
 from segmentation.errors import StrataError, WarehouseBusyError
@@ -252,14 +252,14 @@ def _counts(part: "PartProgress") -> str:
     return " · ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in shown or list(part.rows.items())[:4])
 
 
-def _segments(settings: Settings) -> list[SegmentSummary]:
+def _segments(settings: Settings) -> list[PricedSegment]:
     if not settings.warehouse.published_path.exists():
         return []
     with settings.warehouse.read() as con:
         return summarise_segments(con)
 
 
-def _segment_table(segments: list[SegmentSummary]) -> Table:
+def _segment_table(segments: list[PricedSegment]) -> Table:
     return table(
         ["segment", "group", "members", "entered", "left", "cost", "cost per member"],
         [

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from segmentation.sync.faults import DestinationError, FencedError
 from segmentation.sync.state import CrashPoint, Row
 
 #: Keys that start with this are no customers; ``#segments`` carries the segments that the view knows.
@@ -60,6 +61,34 @@ class Confirmation:
     max_staleness_seconds: int
 
 
+def is_applied(store: "Store", position: int | None, batch: Batch) -> bool:
+    """Say whether a destination at a position holds a batch already.
+
+    Raises:
+        DestinationError: The destination lacks what comes before the batch.
+    """
+    if position is not None and batch.seq_to <= position:
+        return True
+    if position is None or batch.seq_from > position + 1:
+        raise DestinationError(
+            f"destination {store.name} lacks what comes before entry {batch.seq_from}: it stands at {position}",
+            where=store.where,
+            expected=f"position {batch.seq_from - 1}",
+            repair="strata run --from sync",
+        )
+    return False
+
+
+def fenced(store: "Store", theirs: int | None, mine: int) -> FencedError:
+    """Return the error of a worker whose epoch is not the destination's own."""
+    return FencedError(
+        f"a newer worker took over destination {store.name} (epoch {theirs}, this one has {mine})",
+        where=store.where,
+        expected="one worker per destination",
+        repair="let the other run finish; run again only if its run failed",
+    )
+
+
 class RejectedRowsError(Exception):
     """A destination refuses some rows of a batch for what is in them; nothing of the batch was applied.
 
@@ -75,6 +104,8 @@ class RejectedRowsError(Exception):
 class Store(Protocol):
     """One open destination. Every method raises ``DestinationError`` where the destination fails."""
 
+    #: Its key in the catalog.
+    name: str
     #: Where it is, without secrets, for messages.
     where: str
 

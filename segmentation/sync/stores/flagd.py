@@ -17,9 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from segmentation.sync.faults import DestinationError, FencedError, translated
+from segmentation.sync.faults import DestinationError, translated
 from segmentation.sync.state import CrashPoint, Row
-from segmentation.sync.stores.contract import SEGMENTS_KEY, Batch, Confirmation, Position
+from segmentation.sync.stores.contract import SEGMENTS_KEY, Batch, Confirmation, Position, fenced, is_applied
 
 GENERATOR = "strata"
 _EMPTY = '{"segments":{}}'
@@ -75,7 +75,7 @@ class FlagdStore:
             document = self._read() or self._document(_EMPTY, {"epoch": 0})
             held = self._position(document)
             if held.epoch >= epoch:
-                raise self._fenced(held.epoch, epoch)
+                raise fenced(self, held.epoch, epoch)
             document["metadata"]["epoch"] = epoch
             self._replace_file(document)
             return self._position(document)
@@ -84,16 +84,8 @@ class FlagdStore:
         """Write the file with the batch's segments and its position."""
         with self._locked():
             document = self._fence(epoch)
-            seq = self._position(document).seq
-            if seq is not None and batch.seq_to <= seq:
+            if is_applied(self, self._position(document).seq, batch):
                 return
-            if seq is None or batch.seq_from > seq + 1:
-                raise DestinationError(
-                    f"destination {self.name} lacks what comes before entry {batch.seq_from}: it stands at {seq}",
-                    where=self.where,
-                    expected=f"position {batch.seq_from - 1}",
-                    repair="strata run --from sync",
-                )
             self._write(document, batch.upserts, batch.deletes, {"seq": batch.seq_to, "ref": batch.ref})
 
     def replace(self, epoch: int, chunks: Iterable[list[Row]], end: Position, crash_point: CrashPoint) -> int:
@@ -167,7 +159,7 @@ class FlagdStore:
     def _fence(self, epoch: int) -> dict[str, Any]:
         document = self._read()
         if document is None or document["metadata"]["epoch"] != epoch:
-            raise self._fenced(document["metadata"]["epoch"] if document else None, epoch)
+            raise fenced(self, document["metadata"]["epoch"] if document else None, epoch)
         return document
 
     def _read(self) -> dict[str, Any] | None:
@@ -225,14 +217,6 @@ class FlagdStore:
             DestinationError, f"destination {self.name} can't be used", self.where, "a file that can be written"
         ):
             yield
-
-    def _fenced(self, theirs: int | None, mine: int) -> FencedError:
-        return FencedError(
-            f"a newer worker took over destination {self.name} (epoch {theirs}, this one has {mine})",
-            where=self.where,
-            expected="one worker per destination",
-            repair="let the other run finish; run again only if its run failed",
-        )
 
 
 def _moments(as_of: datetime | None, delivered_at: datetime | None) -> dict[str, object]:

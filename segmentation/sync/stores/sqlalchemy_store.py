@@ -27,9 +27,9 @@ from sqlalchemy import (
 )
 
 from segmentation.sync.engine import open_engine, shown, upsert, write_many
-from segmentation.sync.faults import DestinationError, FencedError, translated
+from segmentation.sync.faults import DestinationError, translated
 from segmentation.sync.state import CrashPoint, Row, chunks
-from segmentation.sync.stores.contract import Batch, Confirmation, Position
+from segmentation.sync.stores.contract import Batch, Confirmation, Position, fenced, is_applied
 
 POSITIONS = Table(
     "strata_positions",
@@ -103,7 +103,7 @@ class SqlAlchemyStore:
                     insert(POSITIONS).values(destination=self.name, view_id="", epoch=epoch, seq=None, ref="")
                 )
             elif row.epoch >= epoch:
-                raise self._fenced(row.epoch, epoch)
+                raise fenced(self, row.epoch, epoch)
             else:
                 connection.execute(update(POSITIONS).where(mine).values(epoch=epoch))
         held = self.position()
@@ -120,15 +120,8 @@ class SqlAlchemyStore:
         """Apply a batch and move the position, in one transaction."""
         with self._transaction() as connection:
             seq, generation = self._fence(connection, epoch)
-            if seq is not None and batch.seq_to <= seq:
+            if is_applied(self, seq, batch):
                 return
-            if seq is None or batch.seq_from > seq + 1:
-                raise DestinationError(
-                    f"destination {self.name} lacks what comes before entry {batch.seq_from}: it stands at {seq}",
-                    where=self.where,
-                    expected=f"position {batch.seq_from - 1}",
-                    repair="strata run --from sync",
-                )
             self._write(connection, self._members(generation), batch.upserts, batch.deletes)
             self._move(connection, seq=batch.seq_to, ref=batch.ref)
 
@@ -202,7 +195,7 @@ class SqlAlchemyStore:
         )
         row = connection.execute(wanted).first()
         if row is None or row.epoch != epoch:
-            raise self._fenced(row.epoch if row else None, epoch)
+            raise fenced(self, row.epoch if row else None, epoch)
         return row.seq, row.generation
 
     def _move(self, connection: Connection, **values: object) -> None:
@@ -229,14 +222,6 @@ class SqlAlchemyStore:
             for name in inspect(connection).get_table_names():
                 if name.startswith(prefix) and name.removeprefix(prefix).isdigit() and name not in kept:
                     members_table(self.name, int(name.removeprefix(prefix))).drop(connection)
-
-    def _fenced(self, theirs: int | None, mine: int) -> FencedError:
-        return FencedError(
-            f"a newer worker took over destination {self.name} (epoch {theirs}, this one has {mine})",
-            where=self.where,
-            expected="one worker per destination",
-            repair="let the other run finish; run again only if its run failed",
-        )
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
