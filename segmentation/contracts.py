@@ -40,7 +40,11 @@ def stamp_candidate(con: Connection, stage: str, run: Run) -> str:
     """Record that the stage's candidate tables now hold this run's proposal; return its new id.
 
     Call it in the transaction that writes the candidate tables.
+
+    Raises:
+        CandidateError: A later moment has been published already.
     """
+    require_order(con, stage, run)
     candidate_id = f"{stage}-{uuid.uuid4().hex[:12]}"
     con.execute(
         "insert into ops.candidates (candidate_seq, stage, candidate_id, run_id, as_of, created_at) "
@@ -48,6 +52,25 @@ def stamp_candidate(con: Connection, stage: str, run: Run) -> str:
         [stage, candidate_id, run.run_id, run.as_of, run.recorded_at],
     )
     return candidate_id
+
+
+def require_order(con: Connection, stage: str, run: Run) -> None:
+    """Refuse a run whose moment lies before what the stage has published.
+
+    It would undo what became known since, withdrawn consent included, and log as new what is old.
+
+    Raises:
+        CandidateError: A later moment has been published already.
+    """
+    served = latest_candidate(con, stage, published=True)
+    if served is not None and run.as_of < served.as_of:
+        raise CandidateError(
+            f"stage {stage} as of {served.as_of} has been published already; this run is as of {run.as_of}",
+            where=f"ops.candidates, {served.candidate_id}",
+            expected="runs in the order of their moments",
+            repair=f"strata run --as-of {served.as_of:%Y-%m-%dT%H:%M:%S} or later; "
+            "for a past moment, run with a data folder of its own (STRATA_DATA)",
+        )
 
 
 def latest_candidate(con: Connection, stage: str, *, published: bool = False) -> Candidate | None:

@@ -125,10 +125,13 @@ def test_history_tells_who_was_whose_when(world, run, two_runs):
     assert spells == [(anonymous, run.as_of, two_runs.as_of), (known, two_runs.as_of, None)]
 
 
-def test_an_earlier_moment_leaves_no_spell_that_ends_before_it_begins(world, two_runs, later):
+def test_an_earlier_moment_is_refused_and_changes_nothing(world, two_runs, later):
     publish(world.con, two_runs)
-    world.resolve(later(-5))
-    assert world.rows("select count(*) from identity.identifier_map_history where valid_to < valid_from") == [(0,)]
+    before = {table: world.rows(f"select * from identity.{table} order by all") for table in (*REPLACED, "events")}
+    with pytest.raises(CandidateError, match="has been published already"):
+        world.resolve(later(-5))
+    after = {table: world.rows(f"select * from identity.{table} order by all") for table in (*REPLACED, "events")}
+    assert after == before
 
 
 def test_the_candidate_stays_readable_after_publishing(world, two_runs):
