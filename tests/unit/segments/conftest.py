@@ -143,6 +143,46 @@ class Company:
             "select customer_id, segment_key, change, cause from segments.membership_changes order by change_seq"
         )
 
+    def folded(self) -> set[tuple[str, str]]:
+        """Return the membership that the log adds up to, checking that it alternates."""
+        members: set[tuple[str, str]] = set()
+        for customer, segment, change, _ in self.changes():
+            if change == "enter":
+                assert (customer, segment) not in members
+                members.add((customer, segment))
+            else:
+                members.remove((customer, segment))
+        return members
+
+    def check_consistency(self) -> None:
+        """Check that log, membership, history and groups say the same."""
+        members = set(self.rows("select customer_id, segment_key from segments.membership"))
+        assert self.folded() == members
+        numbers = [row[0] for row in self.rows("select change_seq from segments.membership_changes order by 1")]
+        assert numbers == list(range(1, len(numbers) + 1))
+        known = "superseded_at is null"
+        open_rows = self.rows(
+            f"select customer_id, segment_key from segments.membership_history where {known} and valid_to is null"
+        )
+        assert sorted(open_rows) == sorted(members)
+        overlaps = self.rows(
+            f"""
+            select a.customer_id from segments.membership_history as a join segments.membership_history as b
+            on a.customer_id = b.customer_id and a.segment_key = b.segment_key and a.valid_from < b.valid_from
+            where a.{known} and b.{known} and coalesce(a.valid_to, timestamp '2999-01-01') > b.valid_from
+            """
+        )
+        assert overlaps == []
+        assert self.rows("select * from segments.membership_history where valid_to <= valid_from") == []
+        grouped = set(
+            self.rows(
+                "select m.customer_id, c.group_key, m.segment_key from segments.membership as m "
+                "join segments.catalog as c using (segment_key) where c.group_key is not null"
+            )
+        )
+        assert set(self.rows("select * from segments.effective")) == grouped
+        assert len({(customer, group) for customer, group, _ in grouped}) == len(grouped)
+
 
 @pytest.fixture
 def company(con: Connection, tmp_path: Path) -> Company:

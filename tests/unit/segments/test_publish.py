@@ -26,53 +26,12 @@ def content(company) -> dict[str, list]:
     return {table: company.rows(f"select * from segments.{table} order by all") for table in PUBLISHED}
 
 
-def folded(company) -> set[tuple[str, str]]:
-    """Return the membership that the log adds up to, checking that it alternates."""
-    members: set[tuple[str, str]] = set()
-    for customer, segment, change, _ in company.changes():
-        if change == "enter":
-            assert (customer, segment) not in members
-            members.add((customer, segment))
-        else:
-            members.remove((customer, segment))
-    return members
-
-
-def check_consistency(company) -> None:
-    members = set(company.rows("select customer_id, segment_key from segments.membership"))
-    assert folded(company) == members
-    numbers = [row[0] for row in company.rows("select change_seq from segments.membership_changes order by 1")]
-    assert numbers == list(range(1, len(numbers) + 1))
-    known = "superseded_at is null"
-    open_rows = company.rows(
-        f"select customer_id, segment_key from segments.membership_history where {known} and valid_to is null"
-    )
-    assert sorted(open_rows) == sorted(members)
-    overlaps = company.rows(
-        f"""
-        select a.customer_id from segments.membership_history as a join segments.membership_history as b
-        on a.customer_id = b.customer_id and a.segment_key = b.segment_key and a.valid_from < b.valid_from
-        where a.{known} and b.{known} and coalesce(a.valid_to, timestamp '2999-01-01') > b.valid_from
-        """
-    )
-    assert overlaps == []
-    assert company.rows("select * from segments.membership_history where valid_to <= valid_from") == []
-    grouped = set(
-        company.rows(
-            "select m.customer_id, c.group_key, m.segment_key from segments.membership as m "
-            "join segments.catalog as c using (segment_key) where c.group_key is not null"
-        )
-    )
-    assert set(company.rows("select * from segments.effective")) == grouped
-    assert len({(customer, group) for customer, group, _ in grouped}) == len(grouped)
-
-
 def test_the_first_publication_is_a_log_of_entries(tiers) -> None:
     tiers.decide()
     assert tiers.members("vip") == {"c_a"}
     assert {(change, cause) for _, _, change, cause in tiers.changes()} == {("enter", "rule")}
     assert tiers.rows("select publication_seq, members, entered, exited from segments.publications") == [(1, 6, 6, 0)]
-    check_consistency(tiers)
+    tiers.check_consistency()
 
 
 def test_publishing_again_adds_nothing(tiers) -> None:
@@ -111,7 +70,7 @@ def test_a_move_within_a_group_logs_the_exit_first(tiers) -> None:
     assert tiers.rows(
         "select entered, exited, members from segments.sizes_daily where segment_key = 'vip' order by size_date"
     ) == [(1, 0, 1), (0, 1, 0)]
-    check_consistency(tiers)
+    tiers.check_consistency()
 
 
 def test_who_was_in_it_then_as_known_then(tiers) -> None:
@@ -145,121 +104,7 @@ def test_a_stay_corrected_at_its_first_moment_never_was(tiers) -> None:
     assert tiers.rows("select superseded_at is null from segments.membership_history where segment_key = 'vip'") == [
         (False,)
     ]
-    check_consistency(tiers)
-
-
-def causes(company) -> dict[tuple[str, str, str], str]:
-    newest = company.rows("select run_id from segments.publications order by publication_seq desc limit 1")[0][0]
-    return {
-        (customer, segment, change): cause
-        for customer, segment, change, cause in company.rows(
-            "select customer_id, segment_key, change, cause from segments.membership_changes where run_id = ?", newest
-        )
-    }
-
-
-def test_cause_data_and_rule(tiers) -> None:
-    tiers.decide()
-    tiers.write("vip", "mrr_micros >= 1000", group="tier", precedence=1)
-    tiers.write("new", "orders_90d > 0")
-    tiers.alter("c_b", orders_90d=1, is_known=False)
-    tiers.alter("c_c", is_known=False)
-    tiers.decide(days=1)
-    assert causes(tiers) == {
-        # The exit is the rule's, and so is the entry that it brings with it.
-        ("c_a", "vip", "exit"): "rule",
-        ("c_a", "core", "enter"): "rule",
-        ("c_b", "new", "enter"): "rule",
-        ("c_c", "reachable", "exit"): "data",
-    }
-    tiers.remove("new")
-    tiers.decide(days=2)
-    assert causes(tiers) == {("c_b", "new", "exit"): "rule"}
-    check_consistency(tiers)
-
-
-def test_a_segment_that_another_asks_about_passes_its_cause_on(tiers) -> None:
-    tiers.write("care", "in_segment('reachable')")
-    tiers.decide()
-    tiers.write("reachable", "false", consent="{purposes: [marketing.email]}")
-    tiers.decide(days=1)
-    assert set(causes(tiers).values()) == {"rule"}
-    assert tiers.members("care") == set()
-
-
-def test_cause_consent(tiers) -> None:
-    tiers.decide()
-    tiers.alter("c_a", consented_purposes=None)
-    tiers.alter("c_b", consented_purposes=["marketing.email"])
-    tiers.fill(
-        "identity.customer_consents",
-        customer_id="c_b",
-        purpose="marketing.email",
-        is_allowed=True,
-        decided_at=datetime(2026, 11, 1, 12),
-    )
-    tiers.decide(days=1)
-    assert causes(tiers) == {("c_a", "reachable", "exit"): "consent", ("c_b", "reachable", "enter"): "consent"}
-
-
-def test_cause_override_and_expiry(tiers) -> None:
-    base = {"kind": "hybrid", "lifecycle": "active"}
-    tiers.write("care", "false", include="[{customer: c_a, reason: x, until: 2026-11-03}]", **base)
-    tiers.write("wide", "true", exclude="[{customer: c_a, reason: x}, {customer: c_b, reason: x, until: 2026-11-04}]")
-    tiers.decide()
-    tiers.write(
-        "care",
-        "false",
-        include="[{customer: c_a, reason: x, until: 2026-11-03}, {customer: c_b, reason: x}]",
-        **base,
-    )
-    tiers.write("wide", "true", exclude="[{customer: c_c, reason: x}, {customer: c_b, reason: x, until: 2026-11-04}]")
-    tiers.decide(days=1)
-    assert causes(tiers) == {
-        ("c_b", "care", "enter"): "override",
-        ("c_c", "wide", "exit"): "override",
-        ("c_a", "wide", "enter"): "override",
-    }
-    tiers.decide(days=2)
-    assert causes(tiers) == {("c_a", "care", "exit"): "expiry"}
-    tiers.decide(days=3)
-    assert causes(tiers) == {("c_b", "wide", "enter"): "expiry"}
-    tiers.write("care", "false", include="[{customer: c_d, reason: x}]", **base)
-    tiers.write("reachable", "is_known", consent="{purposes: [marketing.email]}", expires_on="2026-11-05")
-    tiers.decide(days=4)
-    assert causes(tiers) == {
-        ("c_b", "care", "exit"): "override",
-        ("c_d", "care", "enter"): "override",
-        ("c_a", "reachable", "exit"): "expiry",
-        ("c_c", "reachable", "exit"): "expiry",
-    }
-    check_consistency(tiers)
-
-
-def identity_event(company, seq: int, event: str, customer: str, other: str | None) -> None:
-    company.fill("identity.events", seq=seq, event=event, customer_id=customer, other_customer_id=other)
-
-
-def test_cause_identity_and_erasure(tiers) -> None:
-    identity_event(tiers, 1, "merge", "c_c", "c_d")
-    tiers.decide()
-    # What identity did before the first publication explains nothing.
-    assert set(causes(tiers).values()) == {"rule"}
-    tiers.alter("c_c", is_known=False)
-    tiers.decide(days=1)
-    assert causes(tiers) == {("c_c", "reachable", "exit"): "data"}
-    identity_event(tiers, 2, "merge", "c_b", "c_a")
-    tiers.con.execute("delete from features.customer_features where customer_id in ('c_b', 'c_d')")
-    for customer, status in (("c_b", "merged"), ("c_d", "erased")):
-        tiers.fill("identity.customers", customer_id=customer, status=status)
-    tiers.decide(days=2)
-    assert causes(tiers) == {("c_b", "core", "exit"): "identity_merge", ("c_d", "free", "exit"): "erasure"}
-    identity_event(tiers, 3, "split", "c_e", "c_a")
-    tiers.con.execute("insert into features.customer_features (customer_id, mrr_micros) values ('c_e', 900)")
-    tiers.alter("c_a", mrr_micros=1)
-    tiers.decide(days=3)
-    assert set(causes(tiers).values()) == {"identity_split"}
-    check_consistency(tiers)
+    tiers.check_consistency()
 
 
 def test_versions_rise_with_the_definition_alone(tiers) -> None:
@@ -294,10 +139,10 @@ def test_a_segment_that_leaves_its_group_keeps_its_members(tiers) -> None:
     tiers.decide(days=1)
     assert tiers.members("vip") == {"c_a"}
     assert tiers.members("core") == {"c_a", "c_b"}
-    check_consistency(tiers)
+    tiers.check_consistency()
     tiers.write("vip", "mrr_micros >= 100", group="tier", precedence=1)
     tiers.decide(days=2)
-    check_consistency(tiers)
+    tiers.check_consistency()
     assert tiers.members("core") == {"c_b"}
 
 
@@ -307,7 +152,7 @@ def test_another_runs_candidate_is_not_published(tiers) -> None:
     with pytest.raises(CandidateError, match="another run replaced it"):
         publish(tiers.con, first)
     publish(tiers.con, second)
-    check_consistency(tiers)
+    tiers.check_consistency()
 
 
 def test_a_candidate_that_was_overtaken_is_refused(tiers) -> None:
@@ -335,7 +180,7 @@ def test_a_failure_at_any_step_leaves_what_was_published(tiers, step: str) -> No
     assert content(tiers) == before
     publish(tiers.con, run)
     assert tiers.members("vip") == set()
-    check_consistency(tiers)
+    tiers.check_consistency()
 
 
 KILLED = """
@@ -371,7 +216,7 @@ def test_a_kill_leaves_what_was_published(tiers, warehouse, step: str) -> None:
         assert content(tiers) == before
         publish(con, run)
         assert tiers.members("vip") == set()
-        check_consistency(tiers)
+        tiers.check_consistency()
 
 
 @pytest.fixture
@@ -411,7 +256,7 @@ def test_log_history_and_membership_always_agree(tiers, reset, days: list) -> No
         tiers.write("vip", rule, group="tier", precedence=rank)
         tiers.write("core", "mrr_micros > 0", group="tier", precedence=3 - rank)
         tiers.decide(days=number)
-        check_consistency(tiers)
+        tiers.check_consistency()
     lacking = tiers.rows(
         "select m.customer_id from segments.membership as m join features.customer_features as f using (customer_id) "
         "where m.segment_key = 'reachable' and list_contains(f.consented_purposes, 'marketing.email') is not true"
