@@ -6,7 +6,7 @@ the file and the lines of its values (`documents.py`).
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -128,8 +128,11 @@ def keys_at(kind: Any, location: Location) -> list[str]:
         if not location:
             return [name for name, field in kind.model_fields.items() if not field.exclude]
         field = kind.model_fields.get(str(location[0]))
-        # What is no field is the tag of a choice.
-        return keys_at(field.annotation, location[1:]) if field else keys_at(kind, location[1:])
+        if field:
+            return keys_at(field.annotation, location[1:])
+        # What is no field is the tag of a choice between models, and only one of them has it.
+        tags = [get_args(one.annotation) for one in kind.model_fields.values() if get_origin(one.annotation) is Literal]
+        return keys_at(kind, location[1:]) if any(location[0] in tag for tag in tags) else []
     if get_origin(kind) in {list, tuple, dict} and location:
         location = location[1:]
     return list(dict.fromkeys(key for part in get_args(kind) for key in keys_at(part, location)))

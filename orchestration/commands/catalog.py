@@ -16,9 +16,8 @@ from segmentation.sources.check import FileCheck
 def find_problems(settings: Settings) -> list[CatalogProblem]:
     """Return every problem in the catalog, over all of its files."""
     from segmentation.costs.pools import check_segments, load_pools
-    from segmentation.features.contract import load_contract
-    from segmentation.identity.catalog import load_identity_catalog
-    from segmentation.segments.catalog import validate_catalog
+    from segmentation.identity.catalog import load_identifier_rules
+    from segmentation.identity.purposes import load_purposes
     from segmentation.sources.mapping import load_mappings
     from segmentation.sync import catalog as destinations
 
@@ -34,10 +33,9 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
             problems.append(_problem(error))
 
     check(lambda: load_mappings(folder / "sources"))
-    check(lambda: load_identity_catalog(folder))
-    check(lambda: load_contract(settings.dbt_project))
-    if not problems:
-        problems += validate_catalog(folder, load_contract(settings.dbt_project), now().date())
+    check(lambda: load_identifier_rules(folder))
+    check(lambda: load_purposes(folder))
+    check(lambda: problems.extend(_segment_problems(settings)))
     keys = {path.stem for path in (folder / "segments").glob("*.yml")}
 
     def check_pools() -> None:
@@ -50,7 +48,18 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
 
     check(check_pools)
     check(check_destinations)
-    return problems
+    # Several stages read purposes: what is wrong with them is told once.
+    told: dict[tuple[str, int, str], CatalogProblem] = {}
+    for problem in problems:
+        told.setdefault((Path(problem.file).name, problem.line, problem.what), problem)
+    return list(told.values())
+
+
+def _segment_problems(settings: Settings) -> list[CatalogProblem]:
+    from segmentation.features.contract import load_contract
+    from segmentation.segments.catalog import validate_catalog
+
+    return validate_catalog(settings.catalog, load_contract(settings.dbt_project), now().date())
 
 
 def _problem(error: CatalogError) -> CatalogProblem:

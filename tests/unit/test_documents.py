@@ -92,6 +92,12 @@ def test_complaints_are_about_keys_of_the_file(tmp_path: Path, old: str, new: st
     assert said(tmp_path, GOOD.replace(old, new)) == problems
 
 
+def test_the_keys_offered_are_those_of_the_kind_that_was_chosen(tmp_path: Path) -> None:
+    with pytest.raises(CatalogProblems) as caught:
+        read(tmp_path, GOOD + "    scales: all\n").parse(Zoo)
+    assert caught.value.expected == "one of kind, lives"
+
+
 def test_all_problems_are_told_and_none_twice(tmp_path: Path) -> None:
     text = "ownr: x\nanimals:\n  tom: {kind: cat, lives: 0}\n  nemo: {kind: fish}\nkeepers: [1]\n"
     assert said(tmp_path, text) == [
