@@ -5,7 +5,9 @@ Exit codes: 0 done, 1 something is wrong, 2 wrong usage, 3 a gate is closed, 4 a
 """
 
 import sys
+from typing import NoReturn
 
+import duckdb
 import typer
 from rich.text import Text
 
@@ -44,8 +46,15 @@ def main() -> None:
     try:
         app()
     except StrataError as error:
-        if as_json:
-            print_json(error.as_dict())
-        else:
-            err.print(Text("error:", style="red"), Text(error.message))
-        raise SystemExit(error.exit_code) from None
+        _tell(error, as_json=as_json)
+    except (OSError, duckdb.IOException, duckdb.FatalException) as error:
+        # The machine, not the program: a full or read-only disk, a file that is gone or damaged.
+        _tell(StrataError(str(error).splitlines()[0], repair="strata doctor"), as_json=as_json)
+
+
+def _tell(error: StrataError, *, as_json: bool) -> NoReturn:
+    if as_json:
+        print_json(error.as_dict())
+    else:
+        err.print(Text("error:", style="red"), Text(error.message))
+    raise SystemExit(error.exit_code) from None

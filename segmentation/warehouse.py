@@ -165,8 +165,9 @@ class Warehouse:
         return copied
 
     def _connect(self, path: Path, *, read_only: bool) -> Connection:
-        con = duckdb.connect(str(path), read_only=read_only)
-        self.temp_directory.mkdir(parents=True, exist_ok=True)
+        con = self._open(path, read_only=read_only)
+        if not read_only:
+            self.temp_directory.mkdir(parents=True, exist_ok=True)
         con.execute(f"set memory_limit = {literal(self.memory_limit)}")
         con.execute(f"set temp_directory = {literal(str(self.temp_directory))}")
         con.execute("set timezone = 'UTC'")
@@ -175,6 +176,33 @@ class Warehouse:
         if self.threads:
             con.execute(f"set threads = {int(self.threads)}")
         return con
+
+    def _open(self, path: Path, *, read_only: bool) -> Connection:
+        """Open a file; wait for a program that has it open without our lock, such as a dbt whose run was killed."""
+        deadline = time.monotonic() + self.lock_wait_seconds
+        while True:
+            try:
+                return duckdb.connect(str(path), read_only=read_only)
+            except duckdb.Error as error:
+                fact = str(error).splitlines()[0]
+                if "Could not set lock" not in fact:
+                    raise StrataError(
+                        f"the warehouse can't be opened: {fact}",
+                        where=str(path),
+                        expected="a whole DuckDB file",
+                        repair="strata run"
+                        if path == self.published_path
+                        else f"put a backup in its place; or mv {path} {path}.damaged, "
+                        "then strata restore identity, then strata run",
+                    ) from error
+                if time.monotonic() >= deadline:
+                    raise WarehouseBusyError(
+                        f"another program has the file open: {fact}",
+                        where=str(path),
+                        expected="one program at a time; readers open the published copy",
+                        repair="close that program, then run again",
+                    ) from error
+                time.sleep(0.2)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

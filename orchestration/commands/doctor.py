@@ -3,16 +3,17 @@
 import fcntl
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import duckdb
 import typer
 from rich.text import Text
 
 from orchestration.commands.console import Json, out, print_json, table
 from orchestration.settings import Settings, now
-from segmentation.errors import StrataError
+from segmentation.errors import StrataError, WarehouseBusyError
 
 _SPACE_NEEDED = 1 << 30
 
@@ -129,12 +130,23 @@ def _warehouse(settings: Settings) -> Finding:
     path = settings.warehouse.path
     if not path.exists():
         return Finding("warehouse", "note", "no run has been made yet", "strata run")
-    with settings.warehouse.write() as con:
-        closed = [state.stage for state in gate_states(con) if state.state in {"closed", "not judged"}]
+    try:
+        with replace(settings.warehouse, lock_wait_seconds=1).write() as con:
+            closed = [state.stage for state in gate_states(con) if state.state in {"closed", "not judged"}]
+    except WarehouseBusyError as error:
+        return Finding("warehouse", "note", error.what, error.repair)
+    except (StrataError, duckdb.Error, OSError) as error:
+        return Finding("warehouse", "wrong", *_told(error))
     size = f"{path.stat().st_size / 2**20:.0f} MiB"
     if closed:
         return Finding("warehouse", "wrong", f"{size}; closed gates: {', '.join(closed)}", "strata gates")
     return Finding("warehouse", "ok", f"{size}; no gate is closed")
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    if isinstance(error, StrataError):
+        return error.what, error.repair
+    return str(error).splitlines()[0], "put a backup of the warehouse in its place"
 
 
 def _readers_copy(settings: Settings) -> Finding:
