@@ -17,7 +17,7 @@ from orchestration.dbt_metadata import stream_with_metadata
 from orchestration.dbt_project import BUILD_ARGUMENTS, StrataTranslator, dbt_environment, target_folder
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
-from segmentation.features.candidate import build_candidate
+from segmentation.features.candidate import announce_candidate, build_candidate
 from segmentation.features.contract import load_contract
 from segmentation.features.publish import publish
 
@@ -70,6 +70,10 @@ def build_assets(project: DbtProject, translator: StrataTranslator) -> list[dg.A
         **WRITES_WAREHOUSE,
     )
     def build_features(context: dg.AssetExecutionContext, strata: StrataResource, dbt: DbtCliResource) -> Iterator[Any]:
+        if MODEL_KEY in context.selected_asset_keys:
+            with strata.warehouse().write() as con:
+                ledger.require_upstream_open(con, STAGE.name)
+                announce_candidate(con, run_from_context(context, strata))
         yield from run_dbt(context, strata, dbt, STAGE.name)
 
     return [build_features, features_candidate, publish_features]

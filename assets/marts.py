@@ -12,6 +12,7 @@ from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
 
 from assets.features import run_dbt
 from assets.stage_assets import WRITES_WAREHOUSE
+from expectations import ledger
 from orchestration.dbt_project import READERS_GROUP, StrataTranslator
 from orchestration.resources import StrataResource
 from segmentation.readers import readable_tables
@@ -47,6 +48,8 @@ def build_assets(
     def published_copy(strata: StrataResource) -> dg.MaterializeResult[None]:
         warehouse = strata.warehouse()
         with warehouse.write() as con:
+            # Alone in a run of its own, this step would hand on stages that do not fit each other.
+            ledger.require_upstream_open(con, "sync")
             tables = readable_tables(con)
             copied = warehouse.publish_copy(con, tables)
         return dg.MaterializeResult(

@@ -46,6 +46,7 @@ _WINDOWS = (
 SUITE = Suite(
     "features",
     (
+        has_rows("features_are_measured", FIGURES, repair="run the whole stage, not its dbt models alone"),
         has_rows("customers_have_features", ROWS, repair="see why identity has no active customer: strata doctor"),
         is_unique(
             "customers_are_unique", ROWS, "customer_id", repair="find the join in dbt_project that multiplies rows"

@@ -39,6 +39,20 @@ def table_columns(con: Connection, schema: str, table: str) -> dict[str, str]:
     )
 
 
+def announce_candidate(con: Connection, run: Run) -> str:
+    """Stamp the candidate that dbt is about to build for this run; return its id.
+
+    dbt replaces the table itself, outside of any transaction of ours. From here on nothing that was judged before is
+    what the table holds: a failed build or data test keeps the stage shut, also for later runs, and another run
+    can't publish this one's rows under its own judgement.
+    """
+    ensure_schema(con, "features")
+    with transaction(con):
+        con.execute("delete from features.candidate")
+        con.execute("delete from features.candidate_columns")
+        return stamp_candidate(con, "features", run)
+
+
 def build_candidate(con: Connection, run: Run, contract: FeatureContract) -> StageReport:
     """Measure the table that dbt built and stamp it as this run's candidate.
 

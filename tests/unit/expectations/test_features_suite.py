@@ -31,6 +31,7 @@ DEFAULTS = {"BIGINT": "0", "VARCHAR": "'x'", "BOOLEAN": "true"}
 
 ROWS = "features.candidate_customer_features"
 MISTAKES = {
+    "features_are_measured": "delete from features.candidate",
     "customers_have_features": f"delete from {ROWS}",
     "customers_are_unique": f"insert into {ROWS} select * from {ROWS} where customer_id = 'c_1'",
     "every_active_customer_has_features": "update features.candidate set missing_customers = 1",

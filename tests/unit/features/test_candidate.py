@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from segmentation.contracts import latest_candidate
 from segmentation.errors import CandidateError
-from segmentation.features.candidate import build_candidate, fingerprint
+from segmentation.features.candidate import announce_candidate, build_candidate, fingerprint
 from segmentation.features.contract import FeatureContract
+from segmentation.features.publish import publish
 from segmentation.run import Run
 from segmentation.warehouse import Connection
 
@@ -39,6 +40,22 @@ def test_a_good_table_is_measured_and_stamped(
     assert measured(con, "schema_fingerprint = contract_fingerprint") == (True,)
     assert report.rows == {"candidate_customer_features": 2}
     assert report.facts["features"] == len(contract)
+
+
+def test_what_dbt_is_about_to_replace_is_no_longer_what_was_judged(
+    con: Connection, run: Run, contract: FeatureContract, build: Build, know: Build
+) -> None:
+    know("c_1")
+    build("c_1")
+    build_candidate(con, run, contract)
+    later = replace(run, run_id="run-2")
+    announced = announce_candidate(con, later)
+    newest = latest_candidate(con, "features")
+    assert newest is not None
+    assert (newest.candidate_id, newest.run_id) == (announced, "run-2")
+    assert con.execute("select count(*) from features.candidate").fetchall() == [(0,)]
+    with pytest.raises(CandidateError, match="another run"):
+        publish(con, run)
 
 
 def test_what_is_wrong_shows_in_the_figures(
