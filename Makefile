@@ -42,7 +42,7 @@ format: $(STAMP) ## Format code and SQL.
 	@$(BIN)/ruff format .
 	@$(BIN)/sqlfluff fix dbt_project/models dbt_project/tests --disable-progress-bar
 
-docs: $(STAMP) ## Write the dbt documentation site to dbt_project/target.
+docs: $(STAMP) ## Write the dbt documentation site to data/dbt.
 	@$(BIN)/strata docs
 
 bench: $(STAMP) ## Measure the chain at 10k, 100k and 1M customers (about an hour).

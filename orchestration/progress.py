@@ -4,6 +4,7 @@ Belongs here: which step belongs to which part of the flow, its seconds, its cou
 belong here: how that is shown (`orchestration/commands/run.py`).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -22,7 +23,8 @@ class PartProgress:
         truths: Truths of its gate.
         warnings: Truths that do not hold and close nothing.
         gate: ``open``, ``closed`` or ``-`` where it was not judged.
-        state: ``done``, ``failed``, ``skipped`` or ``waiting``.
+        state: ``done``, ``failed``, ``skipped`` or ``not run``.
+        is_blocked: It did not start because an earlier stage's gate is closed.
         message: Why it failed.
     """
 
@@ -33,7 +35,8 @@ class PartProgress:
     truths: int = 0
     warnings: int = 0
     gate: str = "-"
-    state: str = "waiting"
+    state: str = "not run"
+    is_blocked: bool = False
     message: str = ""
 
 
@@ -71,11 +74,12 @@ class RunProgress:
             part.seconds += event.timestamp - self._started.get(happened.step_key, event.timestamp)
             if kind == dg.DagsterEventType.STEP_FAILURE:
                 part.state = "failed"
+                part.is_blocked = _is_gate_closed(happened)
                 if part.gate != "closed":
                     part.message = _reason(happened)
             elif part.state != "failed":
                 part.state = "done"
-        elif kind == dg.DagsterEventType.STEP_SKIPPED and part.state == "waiting":
+        elif kind == dg.DagsterEventType.STEP_SKIPPED and part.state == "not run":
             part.state = "skipped"
 
     def _see_materialization(self, part: PartProgress, event: dg.DagsterEvent) -> None:
@@ -99,7 +103,8 @@ class RunProgress:
         part.truths_passed = part.truths - _count(evaluation, "failed")
         if not evaluation.passed:
             repair = evaluation.metadata.get("repair")
-            part.message = "\n".join(filter(None, [evaluation.description, str(repair.value) if repair else ""]))
+            told = [evaluation.description, str(repair.value).replace("**", "") if repair else ""]
+            part.message = "\n".join(filter(None, told))
 
 
 def _count(evaluation: dg.AssetCheckEvaluation, name: str) -> int:
@@ -116,4 +121,14 @@ def _reason(event: dg.DagsterEvent) -> str:
     error = failure.error
     while error is not None and error.cause is not None:
         error = error.cause
-    return error.message.strip() if error else (event.message or "")
+    if error is None:
+        return event.message or ""
+    # Dagster puts the error's class before what it says.
+    return re.sub(r"^[\w.]+(Error|Exception): ", "", error.message.strip())
+
+
+def _is_gate_closed(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error is not None and error.cls_name == "GateClosedError"

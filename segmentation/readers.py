@@ -5,7 +5,7 @@ from segmentation.warehouse import Connection
 #: Schemas whose tables readers get whole, but for candidates.
 READABLE_SCHEMAS: tuple[str, ...] = ("features", "segments", "costs", "sync", "marts", "ops")
 
-#: Of other schemas, the tables that explaining a membership needs; raw rows and edges stay behind.
+#: Of other schemas, the tables that explaining a membership needs; raw rows stay behind.
 READABLE_TABLES: tuple[tuple[str, str], ...] = (
     ("sources", "files"),
     ("identity", "customers"),

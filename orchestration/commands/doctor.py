@@ -176,4 +176,4 @@ def restore(
         print_json(rows)
         return
     out.print(table(["table", "rows"], sorted(rows.items())))
-    out.print("Next: strata run --from identity")
+    out.print("Next: strata run")

@@ -19,7 +19,9 @@ from orchestration.commands.console import Json, err, format_money, hint_table, 
 from orchestration.commands.segment_summary import PricedSegment, summarise_segments
 from orchestration.settings import Settings, now
 from orchestration.stages import STAGE_NAMES
+from segmentation.contracts import latest_candidate
 from segmentation.errors import StrataError, WarehouseBusyError
+from segmentation.warehouse import table_exists
 
 if TYPE_CHECKING:
     from orchestration.jobs import Assets
@@ -36,7 +38,7 @@ _SHOWN = {
     "costs": ("charges", "allocations"),
     "sync": ("values", "inserts", "updates", "deletes"),
 }
-_STATES = {"done": "green", "failed": "red", "skipped": "yellow", "waiting": "dim"}
+_STATES = {"done": "green", "failed": "red", "skipped": "yellow", "not run": "dim"}
 
 
 def run(
@@ -77,9 +79,9 @@ def run(
         )
     else:
         show_summary(settings, progress, moment, seconds)
-    if any(part.gate == "closed" for part in progress.parts.values()):
+    if any(part.gate == "closed" or part.is_blocked for part in progress.parts.values()):
         raise typer.Exit(3)
-    if any(part.state in {"failed", "skipped"} for part in progress.parts.values()):
+    if any(part.state != "done" for part in progress.parts.values()):
         raise typer.Exit(1)
 
 
@@ -136,12 +138,12 @@ def execute(
 ) -> "tuple[RunProgress, str, datetime, float]":
     """Run parts of the flow in this process; return what happened, the run id, its moment and its seconds."""
     started = time.monotonic()
-    moment = as_of or settings.resolve_as_of(now())
+    moment = as_of or _moment_before(settings, parts[0]) or settings.resolve_as_of(now())
     with _status("Loading definitions …", quiet=quiet) as show:
         # Imported here: they cost seconds, which every other command should not pay.
         import dagster as dg
 
-        from expectations.gates import ACCEPT_TAG
+        from expectations.gates import ACCEPT_TAG, read_accepted
         from orchestration.abandoned_runs import end_abandoned_runs
         from orchestration.dbt_project import load_project
         from orchestration.definitions import build_definitions, build_parts
@@ -150,6 +152,7 @@ def execute(
         from orchestration.progress import RunProgress
         from orchestration.resources import AS_OF_TAG
 
+        read_accepted(",".join(accept))
         flow = build_parts(load_project(settings))
         job = build_definitions(settings).resolve_job_def(REFRESH_ALL)
         progress = RunProgress({name: step_keys(flow[name], name) for name in parts})
@@ -179,6 +182,18 @@ def execute(
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
     return progress, run_id, moment, time.monotonic() - started
+
+
+def _moment_before(settings: Settings, first: str) -> datetime | None:
+    """Return the moment that the stage before ``first`` has published: what a run from here on goes on from."""
+    known = [*STAGE_NAMES, MARTS]
+    if first == known[0] or not settings.warehouse.path.exists():
+        return None
+    with settings.warehouse.write() as con:
+        if not table_exists(con, "ops", "candidates"):
+            return None
+        before = latest_candidate(con, known[known.index(first) - 1], published=True)
+    return before.as_of if before else None
 
 
 @contextmanager
@@ -228,7 +243,7 @@ def show_summary(settings: Settings, progress: "RunProgress", moment: datetime, 
     for part in progress.parts.values():
         if part.message:
             out.print(Panel(Text(part.message), title=f"{part.name}: {part.state}", border_style="red", expand=False))
-    segments = _segments(settings)
+    segments = _segments(settings) if all(part.state == "done" for part in progress.parts.values()) else []
     if segments:
         out.print()
         out.print(_segment_table(segments))
@@ -237,7 +252,7 @@ def show_summary(settings: Settings, progress: "RunProgress", moment: datetime, 
     hints = [
         ("strata segments", "all segments; strata explain CUSTOMER says why someone is in one"),
         ("strata lookup CUSTOMER", "what runtime systems are told"),
-        (_shown(settings.warehouse.published_path), "all tables, for any DuckDB client"),
+        (_shown(settings.warehouse.published_path), "all tables, for any client of DuckDB 2"),
         ("make dev", "the Dagster UI: every step, its gate and its figures"),
     ]
     out.print(hint_table(hints))

@@ -34,8 +34,8 @@ def dev(
 
 
 def docs() -> None:
-    """Write the dbt documentation site to dbt_project/target."""
-    from orchestration.dbt_project import dbt_environment
+    """Write the dbt documentation site to the data folder."""
+    from orchestration.dbt_project import dbt_environment, target_folder
 
     settings = Settings.load()
     with dbt_environment(settings):
@@ -54,4 +54,4 @@ def docs() -> None:
         )
     if done.returncode:
         raise typer.Exit(1)
-    out.print(f"Open {settings.dbt_project / 'target' / 'static_index.html'}", markup=False)
+    out.print(f"Open {target_folder(settings) / 'static_index.html'}", markup=False)
