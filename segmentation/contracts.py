@@ -8,20 +8,50 @@ shares are in ``segmentation/ops.sql``. Within a stage's schema, tables named ``
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib.resources import files
+
+import duckdb
 
 from segmentation.errors import CandidateError
 from segmentation.run import Run
-from segmentation.warehouse import Connection
+from segmentation.warehouse import Connection, quote
 
 
 def ensure_schema(con: Connection, stage: str) -> None:
-    """Create the stage's schema and tables, and the shared ``ops`` tables, where they are missing."""
-    con.execute(files("segmentation").joinpath("ops.sql").read_text(encoding="utf-8"))
-    con.execute(f"create schema if not exists {stage}")
-    script = files(f"segmentation.{stage}").joinpath("schema.sql")
-    if script.is_file():
-        con.execute(script.read_text(encoding="utf-8"))
+    """Create the stage's schema and tables, and the shared ``ops`` tables, where they are missing.
+
+    Columns that a newer version added are added to tables of an older one, empty.
+    """
+    con.execute(_script(stage))
+    rows = con.execute(
+        "select schema_name, table_name, column_name from duckdb_columns() "
+        "where database_name = current_database() and schema_name in (?, 'ops')",
+        [stage],
+    ).fetchall()
+    present = set(rows)
+    for schema, table, column, kind in _columns(stage):
+        if (schema, table, column) not in present:
+            con.execute(f"alter table {schema}.{table} add column {quote(column)} {kind}")
+
+
+def _script(stage: str) -> str:
+    shared = files("segmentation").joinpath("ops.sql").read_text(encoding="utf-8")
+    own = files(f"segmentation.{stage}").joinpath("schema.sql")
+    tables = own.read_text(encoding="utf-8") if own.is_file() else ""
+    return f"{shared};\ncreate schema if not exists {stage};\n{tables}"
+
+
+@cache
+def _columns(stage: str) -> tuple[tuple[str, str, str, str], ...]:
+    """Return schema, table, name and type of every column that the scripts name, as the engine reads them."""
+    with duckdb.connect() as con:
+        con.execute(_script(stage))
+        rows = con.execute(
+            "select schema_name, table_name, column_name, data_type from duckdb_columns() "
+            "where not internal and database_name = current_database() order by all"
+        ).fetchall()
+    return tuple(rows)
 
 
 @dataclass(frozen=True, slots=True)
