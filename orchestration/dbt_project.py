@@ -144,3 +144,8 @@ def dbt_environment(settings: Settings, run: Run | None = None) -> Iterator[None
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+if __name__ == "__main__":
+    # Part of setting up: the first run then starts with its models parsed.
+    load_project(Settings.load())

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import dagster as dg
+from dagster._utils.error import SerializableErrorInfo
+
+from segmentation.errors import GateClosedError, StrataError, WarehouseBusyError
 
 
 @dataclass
@@ -25,6 +28,7 @@ class PartProgress:
         gate: ``open``, ``closed`` or ``-`` where it was not judged.
         state: ``done``, ``failed``, ``skipped`` or ``not run``.
         is_blocked: It did not start because an earlier stage's gate is closed.
+        is_busy: It failed because another process held the warehouse for too long.
         message: Why it failed.
     """
 
@@ -37,6 +41,7 @@ class PartProgress:
     gate: str = "-"
     state: str = "not run"
     is_blocked: bool = False
+    is_busy: bool = False
     message: str = ""
 
 
@@ -74,7 +79,8 @@ class RunProgress:
             part.seconds += event.timestamp - self._started.get(happened.step_key, event.timestamp)
             if kind == dg.DagsterEventType.STEP_FAILURE:
                 part.state = "failed"
-                part.is_blocked = _is_gate_closed(happened)
+                part.is_blocked = _is_by(happened, GateClosedError)
+                part.is_busy = _is_by(happened, WarehouseBusyError)
                 if part.gate != "closed":
                     part.message = _reason(happened)
             elif part.state != "failed":
@@ -113,22 +119,25 @@ def _count(evaluation: dg.AssetCheckEvaluation, name: str) -> int:
 
 
 def _reason(event: dg.DagsterEvent) -> str:
-    """Return the innermost message of a step's failure: what the domain said, without Dagster's wrapping."""
-    failure = event.step_failure_data
-    metadata = failure.user_failure_data
+    """Return why a step failed: what the domain said, without Dagster's wrapping."""
+    metadata = event.step_failure_data.user_failure_data
     if metadata and metadata.description:
         return metadata.description
-    error = failure.error
-    while error is not None and error.cause is not None:
-        error = error.cause
+    error = _own_error(event)
     if error is None:
         return event.message or ""
     # Dagster puts the error's class before what it says.
     return re.sub(r"^[\w.]+(Error|Exception): ", "", error.message.strip())
 
 
-def _is_gate_closed(event: dg.DagsterEvent) -> bool:
+def _own_error(event: dg.DagsterEvent) -> SerializableErrorInfo | None:
+    """Return the error that the step raised. What caused it in turn is for the log: it names no repair."""
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
         error = error.cause
-    return error is not None and error.cls_name == "GateClosedError"
+    return error
+
+
+def _is_by(event: dg.DagsterEvent, kind: type[StrataError]) -> bool:
+    error = _own_error(event)
+    return error is not None and error.cls_name == kind.__name__

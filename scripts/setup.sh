@@ -44,4 +44,5 @@ else
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 fi
+"$venv/bin/python" -m orchestration.dbt_project >/dev/null
 say "Ready after $((SECONDS - started)) s."

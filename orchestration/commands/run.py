@@ -20,7 +20,7 @@ from orchestration.commands.segment_summary import PricedSegment, summarise_segm
 from orchestration.settings import Settings, now
 from orchestration.stages import STAGE_NAMES
 from segmentation.contracts import latest_candidate
-from segmentation.errors import StrataError, WarehouseBusyError
+from segmentation.errors import GateClosedError, StrataError, WarehouseBusyError
 from segmentation.warehouse import table_exists
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def run(
     else:
         show_summary(settings, progress, moment, seconds)
     if any(part.gate == "closed" or part.is_blocked for part in progress.parts.values()):
-        raise typer.Exit(3)
+        raise typer.Exit(GateClosedError.exit_code)
+    if any(part.is_busy for part in progress.parts.values()):
+        raise typer.Exit(WarehouseBusyError.exit_code)
     if any(part.state != "done" for part in progress.parts.values()):
         raise typer.Exit(1)
 
