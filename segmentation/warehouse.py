@@ -18,6 +18,9 @@ from segmentation.errors import StrataError, WarehouseBusyError
 
 Connection = duckdb.DuckDBPyConnection
 
+#: What operating systems say, in lower case, when a file can't grow.
+_NO_ROOM = ("no space left", "file too large", "quota exceeded")
+
 
 def quote(identifier: str) -> str:
     """Quote an SQL identifier, dots excluded: ``a"b`` becomes ``"a""b"``."""
@@ -109,14 +112,30 @@ class Warehouse:
 
         Raises:
             WarehouseBusyError: Another process held it for longer than ``lock_wait_seconds``.
+            StrataError: Its disk is full.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.exclusive():
+        with self.exclusive(), self._full_disk_told():
             con = self._connect(self.path, read_only=False)
             try:
                 yield con
             finally:
                 con.close()
+
+    @contextmanager
+    def _full_disk_told(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            fact = " ".join(str(error).split())
+            if not any(sign in fact.lower() for sign in _NO_ROOM):
+                raise
+            raise StrataError(
+                f"there is no room to write: {fact}",
+                where=str(self.path.parent),
+                expected="free disk space, about as much as the warehouse takes; what was published is as it was",
+                repair="free disk space, then strata run",
+            ) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
