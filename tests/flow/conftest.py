@@ -39,6 +39,7 @@ OF_THE_RUN = frozenset(
 )
 #: The same, in single tables.
 OF_THE_RUN_IN = {
+    "segments.membership_history": frozenset({"superseded_at"}),
     # The epoch is the worker's right to write: every run takes a new one.
     "sync.destinations": frozenset({"updated_at", "epoch"}),
     "sync.views": frozenset({"published_at"}),
@@ -110,10 +111,18 @@ class Installation:
             "COLUMNS": "200",
         }
 
-    def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        """Start `strata` as a process of its own, and of its own group."""
+    def start(self, *arguments: str, largest_file: int | None = None, **environment: str) -> "subprocess.Popen[str]":
+        """Start `strata` as a process of its own, and of its own group.
+
+        Args:
+            arguments: Of the command.
+            largest_file: Bytes that no file of the process may grow beyond, as on a full disk.
+            environment: Settings on top of the installation's.
+        """
+        limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest_file},) * 2); "
+        command = "from orchestration.cli import main; main()"
         return subprocess.Popen(
-            [sys.executable, "-c", "from orchestration.cli import main; main()", *arguments],
+            [sys.executable, "-c", (limit if largest_file else "") + command, *arguments],
             env=self.environment | environment,
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -122,9 +131,11 @@ class Installation:
             start_new_session=True,
         )
 
-    def strata(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def strata(
+        self, *arguments: str, largest_file: int | None = None, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
         """Run `strata` as a process of its own until it ends."""
-        process = self.start(*arguments, **environment)
+        process = self.start(*arguments, largest_file=largest_file, **environment)
         stdout, stderr = process.communicate(timeout=800)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
