@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 something is wrong, 2 wrong usage, 3 a gate is closed, 4 a
 5 what was asked for is not known.
 """
 
+import os
 import sys
 from typing import NoReturn
 
@@ -43,6 +44,8 @@ app.command("docs")(serve.docs)
 def main() -> None:
     """Run the command line; errors that people can repair are told without a trace."""
     as_json = "--json" in sys.argv
+    # What runs write holds personal data: for its owner and group, not for everybody on the machine.
+    os.umask(os.umask(0) | 0o027)
     try:
         app()
     except StrataError as error:

@@ -4,15 +4,19 @@ Belongs here: thin wrappers that make settings available to steps. Does not belo
 """
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 from pydantic import PrivateAttr, SecretStr
 
 from orchestration.settings import Settings
+from segmentation.errors import StrataError
 from segmentation.run import Run, as_utc
 from segmentation.warehouse import Warehouse
+
+#: How far clocks may differ between who starts a run and who carries it out.
+_CLOCK_TOLERANCE = timedelta(days=1)
 
 #: Run tag that names the moment a run describes.
 AS_OF_TAG = "strata/as_of"
@@ -65,11 +69,23 @@ def _plain(value: object) -> object:
 
 
 def run_from_context(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, strata: StrataResource) -> Run:
-    """Return the run that a step belongs to: the same id and the same moment for all of its steps."""
+    """Return the run that a step belongs to: the same id and the same moment for all of its steps.
+
+    Raises:
+        StrataError: The run was given a moment that has not come. Published, it would refuse every run until then.
+    """
     record = context.instance.get_run_record_by_id(context.run.run_id)
     started = record.create_timestamp.astimezone(UTC) if record else datetime.now(UTC)
     tag = context.run.tags.get(AS_OF_TAG)
-    as_of = as_utc(datetime.fromisoformat(tag)) if tag else strata.settings.resolve_as_of(started)
+    usual = strata.settings.resolve_as_of(started)
+    as_of = as_utc(datetime.fromisoformat(tag)) if tag else usual
+    if as_of > max(as_utc(started), usual) + _CLOCK_TOLERANCE:
+        raise StrataError(
+            f"the run's moment, {as_of:%Y-%m-%d %H:%M}, has not come yet",
+            where=f"run tag {AS_OF_TAG}, or --as-of",
+            expected=f"a moment up to {max(as_utc(started), usual):%Y-%m-%d %H:%M}",
+            repair="name such a moment, or leave it out",
+        )
     return Run(
         run_id=context.run.run_id,
         as_of=as_of.replace(microsecond=0),
