@@ -188,9 +188,8 @@ def _explain_repair(gate: Gate, failed: list[TruthResult]) -> str:
     for truth in failed:
         lines.append(f"* **{truth.name}** — {truth.repair}")
         if truth.may_be_accepted and truth.severity == "critical":
-            lines.append(
-                f"    * to accept it once: `strata run --from {gate.stage.name} --accept {truth.name}` (run tag `{ACCEPT_TAG}`)"
-            )
+            command = f"strata run --from {gate.stage.name} --accept {truth.name}"
+            lines.append(f"    * to accept it once: `{command}` (run tag `{ACCEPT_TAG}`)")
         lines += [f"    * {', '.join(f'{name} {value}' for name, value in row.items())}" for row in truth.sample]
     lines.append(f"\nThen: `strata run --from {gate.stage.name}`")
     return "\n".join(lines)
