@@ -23,6 +23,7 @@ _REPAIRS = (
     ("malformed", "move the file away, then `strata run --from sync`: it is written anew from the state"),
     ("not a database", "move the file away, then `strata run --from sync`: it is written anew from the state"),
     ("locked", "wait for the other writer to end, or stop it, then `strata run --from sync`"),
+    ("is a directory", "name a file, not a folder, in catalog/destinations.yml, then `strata run --from sync`"),
     ("unable to open", "check the path and its permissions, then `strata run --from sync`"),
 )
 _REPAIR = "repair the cause, then `strata run --from sync`: delivery goes on where it stopped"
