@@ -118,7 +118,7 @@ SUITE = Suite(
             "select customer_id from {batch} where "
             + " or ".join(f"{column} not between 1 and 5" for column in _SCORES),
             expected="scores from 1 to 5",
-            repair="correct dbt_project/models/intermediate/rfm",
+            repair="correct dbt_project/models/intermediate/orders",
         ),
         holds_nowhere(
             "who_ordered_is_scored",
@@ -126,7 +126,7 @@ SUITE = Suite(
             "select customer_id, orders_total from {batch} where "
             + " or ".join(f"({column} is null) <> (orders_total = 0)" for column in _SCORES),
             expected="all three scores with an uncancelled order, none without",
-            repair="correct dbt_project/models/intermediate/rfm",
+            repair="correct dbt_project/models/intermediate/orders",
         ),
         holds_nowhere(
             "no_purpose_is_claimed_without_consent",
