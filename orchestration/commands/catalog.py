@@ -92,12 +92,15 @@ def validate(as_json: Json = False) -> None:
                 if text:
                     out.print(Text(f"    {name + ':':<9} {text}", style="dim"))
         files = sum(1 for _ in settings.catalog.rglob("*.yml"))
-        verdict = f"{len(errors)} errors" if errors else "no errors"
-        out.print(
-            f"{files} files in {settings.catalog}: {verdict}, {len(problems) - len(errors)} warnings", markup=False
-        )
+        verdict = _counted(len(errors), "error") if errors else "no errors"
+        warnings = _counted(len(problems) - len(errors), "warning")
+        out.print(f"{files} files in {settings.catalog}: {verdict}, {warnings}", markup=False)
     if errors:
         raise typer.Exit(1)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def check_source(
