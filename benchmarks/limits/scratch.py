@@ -1,6 +1,6 @@
 """Where limits work: an empty database of their own, with the warehouse attached for reading as ``house``.
 
-Belongs here: opening it with the warehouse's own settings. Does not belong here: what is computed in it (one
+Belongs here: opening it with the warehouse's own settings, but for memory. Does not belong here: what is computed in it (one
 module per stage). A limit writes its result into a file as the stage does, and can harm nothing.
 """
 
@@ -11,6 +11,9 @@ from pathlib import Path
 
 from orchestration.settings import Settings
 from segmentation.warehouse import Connection, literal
+
+#: Memory for limits. One statement that holds a whole stage needs more at a time than the stage does step by step.
+MEMORY_LIMIT = "60%"
 
 
 def scratch_path(settings: Settings) -> Path:
@@ -27,7 +30,7 @@ def remove_scratch(settings: Settings) -> None:
 @contextmanager
 def open_scratch(settings: Settings) -> Iterator[Connection]:
     """Open the limits' database; closing it writes everything to disk, as closing the warehouse does."""
-    with replace(settings.warehouse, path=scratch_path(settings)).write() as con:
+    with replace(settings.warehouse, path=scratch_path(settings), memory_limit=MEMORY_LIMIT).write() as con:
         if settings.warehouse.path.exists():
             con.execute(f"attach {literal(str(settings.warehouse.path))} as house (read_only)")
         yield con
