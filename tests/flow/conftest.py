@@ -22,7 +22,7 @@ from orchestration.dbt_project import load_project
 from orchestration.definitions import build_definitions, build_parts
 from orchestration.jobs import REFRESH_ALL
 from orchestration.resources import AS_OF_TAG
-from orchestration.settings import ROOT, Settings
+from orchestration.settings import LANDING_MANIFEST, ROOT, Settings
 from segmentation.sample.company import generate
 
 #: What two runs over the same input may differ in: who wrote a row and when, and ids that are drawn.
@@ -253,6 +253,10 @@ class Delivery:
         (landing / "consent_log" / "consent_20261107.ndjson").write_text(self.consents, encoding="utf-8")
         again = min((landing / "helpdesk_tickets").glob("*.ndjson"))
         shutil.copy(again, again.with_name("tickets_again.ndjson"))
+        # A moment that has not come is refused: the company's own clock moves on, whatever the machine's says.
+        manifest = landing / LANDING_MANIFEST
+        told = json.loads(manifest.read_text(encoding="utf-8")) | {"as_of": "2026-11-08T00:00:00Z"}
+        manifest.write_text(json.dumps(told), encoding="utf-8")
 
 
 _CUSTOMER_NUMBERS = """

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestration.instance import prepare_home
 from orchestration.settings import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
@@ -18,6 +19,7 @@ def test_steps_in_processes_of_their_own_give_the_same(
 ) -> None:
     house = install()
     draw_company(house.settings.data)
+    prepare_home(house.settings)
     launched = subprocess.run(
         [sys.executable, "-m", "dagster", "job", "execute", "-m", "orchestration.definitions", "-j", "refresh_all"],
         env=house.environment
