@@ -116,7 +116,7 @@ def measure_size(folder: Path, customers: int, given: argparse.Namespace) -> Fig
         rounds.append(_measure_round(data, landing, customers, with_gates=not given.no_gates))
         shutil.rmtree(data)
     shutil.rmtree(home)
-    stages = {stage: _best([found[stage] for found in rounds]) for stage in rounds[0]}
+    stages = {stage: _best([found[stage] for found in rounds if stage in found]) for stage in rounds[0]}
     return {"customers": customers, "generator": generated, "stages": stages}
 
 
@@ -126,10 +126,17 @@ def _measure_round(data: Path, landing: Path, customers: int, *, with_gates: boo
     found: dict[str, Figures] = {}
     for stage in (*STAGES, "marts"):
         tell(f"{customers:,} customers: {stage}")
-        found[stage] = run_module("worker", "stage", stage, *where)
-        if with_gates and stage in STAGES:
-            found[stage]["gate"] = run_module("worker", "gate", stage, *where)
-        tell(f"{customers:,} customers: {stage} took {found[stage]['cpu']:.1f} CPU-s{_beside(found[stage])}")
+        try:
+            figures = run_module("worker", "stage", stage, *where)
+            if with_gates and stage in STAGES:
+                figures["gate"] = run_module("worker", "gate", stage, *where)
+        except RuntimeError as error:
+            # Hours of figures are not thrown away for one stage that can't do it: the report says which.
+            tell(str(error))
+            found[stage] = {"failure": str(error).strip().splitlines()[-1]}
+            return found
+        found[stage] = figures
+        tell(f"{customers:,} customers: {stage} took {figures['cpu']:.1f} CPU-s{_beside(figures)}")
     return found
 
 
@@ -138,7 +145,10 @@ def _beside(figures: Figures) -> str:
 
 
 def _best(rounds: list[Figures]) -> Figures:
-    """Return the round with the least CPU; limit and gate are chosen by themselves."""
+    """Return the round with the least CPU, a failed one first; limit and gate are chosen by themselves."""
+    failed = [figures for figures in rounds if "failure" in figures]
+    if failed:
+        return failed[0]
     best = dict(min(rounds, key=itemgetter("cpu")))
     for part in ("limit", "limit_tables", "gate"):
         if part in best:

@@ -87,8 +87,14 @@ def _aims(results: dict[str, Any]) -> Iterable[str]:
     if largest is not None:
         if largest["customers"] < LARGE:
             yield f"The aims are for {LARGE:,} customers; the largest size here is {largest['customers']:,}."
-        lines.append(_ratio_aim(largest))
-        lines.append(_peak_aim(largest))
+        measured = largest | {"stages": _ended(largest)}
+        lines += [
+            _aim(False, f"every stage ends at {largest['customers']:,} customers", f"{stage}: {found['failure']}")
+            for stage, found in largest["stages"].items()
+            if "failure" in found
+        ]
+        if measured["stages"]:
+            lines += [_ratio_aim(measured), _peak_aim(measured)]
         generator = largest["generator"]
         lines.append(
             _aim(
@@ -147,7 +153,8 @@ def _aim(is_met: bool, aim: str, found: str) -> str:
 def _size(results: dict[str, Any], size: dict[str, Any]) -> str:
     events = int(size["customers"] * results["events_per_customer"])
     rows = []
-    for stage, figures in size["stages"].items():
+    stages = _ended(size)
+    for stage, figures in stages.items():
         limit, tables, gate = (figures.get(name) for name in ("limit", "limit_tables", "gate"))
         rows.append(
             (
@@ -177,11 +184,12 @@ def _size(results: dict[str, Any], size: dict[str, Any]) -> str:
     )
     parts = "; ".join(
         f"{stage}: " + ", ".join(f"{name} {part['cpu']:.1f}" for name, part in figures["parts"].items())
-        for stage, figures in size["stages"].items()
+        for stage, figures in stages.items()
     )
+    stored = f" Warehouse: {stages['marts']['warehouse_bytes'] / _MIB:,.0f} MiB." if "marts" in stages else ""
     return (
         f"## {size['customers']:,} customers, {events:,} events\n\n{_table(header, rows)}\n\n"
-        f"CPU seconds by part: {parts}. Warehouse: {size['stages']['marts']['warehouse_bytes'] / _MIB:,.0f} MiB."
+        f"CPU seconds by part: {parts}.{stored}"
     )
 
 
@@ -189,9 +197,12 @@ def _growth(sizes: list[dict[str, Any]]) -> str:
     if len(sizes) < 2:
         return ""
     rows = []
-    for stage in sizes[0]["stages"]:
+    for stage in _ended(sizes[0]):
         cells = [stage, _seconds(sizes[0]["stages"][stage]["cpu"])]
         for before, after in pairwise(sizes):
+            if stage not in _ended(after) or stage not in _ended(before):
+                cells += ["", ""]
+                continue
             first, second = before["stages"][stage]["cpu"], after["stages"][stage]["cpu"]
             cells += [_seconds(second), f"{second / first:.1f}"]
         rows.append(tuple(cells))
@@ -242,6 +253,11 @@ def _orchestration(found: dict[str, Any] | None) -> str:
         "The overhead is loading Dagster, dbt and Great Expectations, parsing the dbt project the first time, all "
         f"gates, records and metadata. CPU seconds of the stages by themselves: {work}."
     )
+
+
+def _ended(size: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the stages that were measured to their end."""
+    return {stage: figures for stage, figures in size["stages"].items() if "failure" not in figures}
 
 
 def _ratio(figures: dict[str, Any], limit: str = "limit") -> float:

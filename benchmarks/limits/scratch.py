@@ -1,7 +1,7 @@
 """Where limits work: an empty database of their own, with the warehouse attached for reading as ``house``.
 
-Belongs here: opening it with the warehouse's own settings, but for memory. Does not belong here: what is computed in it (one
-module per stage). A limit writes its result into a file as the stage does, and can harm nothing.
+Belongs here: opening it with the warehouse's own settings, but for memory. Does not belong here: what is computed
+in it (one module per stage). A limit writes its result into a file as the stage does, and can harm nothing.
 """
 
 from collections.abc import Iterator

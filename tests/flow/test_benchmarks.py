@@ -152,3 +152,13 @@ def test_growth_is_shown_from_size_to_size() -> None:
     report = render(figures_of(ratio=1.0, peak_bytes=MIB, overhead=1))
     assert "| stage | 100,000 | 1,000,000 | × for 10 × |" in report
     assert "| sources | 10.0 | 10.0 | 1.0 |" in report
+
+
+def test_a_stage_that_fails_is_reported_beside_what_was_measured() -> None:
+    figures = figures_of(ratio=1.0, peak_bytes=MIB, overhead=1)
+    largest = figures["sizes"][-1]
+    largest["stages"] = {"sources": largest["stages"]["sources"], "identity": {"failure": "out of memory"}}
+    report = render(figures)
+    assert "**missed**: every stage ends at 1,000,000 customers; identity: out of memory." in report
+    assert "| sources | 10.0 | 10.0 | 1.0 |" in report
+    assert "| marts | 10.0 |  |  |" in report
