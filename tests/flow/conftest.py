@@ -20,6 +20,7 @@ import pytest
 
 from orchestration.dbt_project import load_project
 from orchestration.definitions import build_definitions, build_parts
+from orchestration.instance import prepare_home
 from orchestration.jobs import REFRESH_ALL
 from orchestration.resources import AS_OF_TAG
 from orchestration.settings import LANDING_MANIFEST, ROOT, Settings
@@ -121,8 +122,17 @@ class Installation:
         """
         limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest_file},) * 2); "
         command = "from orchestration.cli import main; main()"
+        return self._start(["-c", (limit if largest_file else "") + command, *arguments], environment)
+
+    def start_job(self, **environment: str) -> "subprocess.Popen[str]":
+        """Start the whole chain through Dagster's own command, as its UI and its schedules do: past `strata run`."""
+        prepare_home(self.settings)
+        job = ["-m", "dagster", "job", "execute", "-m", "orchestration.definitions", "-j", REFRESH_ALL]
+        return self._start(job, environment)
+
+    def _start(self, arguments: list[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-c", (limit if largest_file else "") + command, *arguments],
+            [sys.executable, *arguments],
             env=self.environment | environment,
             cwd=ROOT,
             stdout=subprocess.PIPE,

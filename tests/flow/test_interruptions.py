@@ -123,6 +123,22 @@ def test_a_second_run_says_that_one_is_at_work_and_leaves_it_alone(
     assert_in_step(house, installation(company))
 
 
+@pytest.mark.slow
+def test_runs_that_meet_past_the_lock_do_no_harm(
+    house: Any, week_later: Path, installation: Any, start: Callable[..., Any]
+) -> None:
+    """A schedule's run and one from the command line: steps take turns, and no run publishes the other's candidate."""
+    scheduled = house.start_job(STRATA_AS_OF="2026-11-08", STRATA_LOCK_WAIT_SECONDS="60")
+    by_hand = start("run", *LATER)
+    scheduled.communicate(timeout=600)
+    stdout, stderr = by_hand.communicate(timeout=600)
+    assert "Traceback" not in stdout + stderr
+
+    done = house.strata("run", *LATER)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_in_step(house, installation(week_later))
+
+
 def test_a_run_waits_for_another_writer_and_then_says_who_it_is(house: Any) -> None:
     before = house.results()
     with house.settings.warehouse.exclusive():
