@@ -41,7 +41,7 @@ _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FOLDERS = "assets benchmarks catalog dbt_project docs expectations orchestration scripts segmentation sensors tests"
 _PATH = re.compile(rf"(?:{'|'.join(_FOLDERS.split())})/[\w./*-]*")
-_COMMAND = re.compile(r"\bstrata ([a-z][a-z-]*)([^|;&]*)")
+_COMMAND = re.compile(r"\bstrata ((?:identity )?[a-z][a-z-]*)([^|;&]*)")
 _OPTION = re.compile(r"--[a-z][a-z-]*")
 
 
@@ -90,12 +90,14 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands() -> dict[str, set[str]]:
-    """Return the options of every command."""
-    known = typer.main.get_command(app).commands
+    """Return the options of every command; one of a group goes by the group's name and its own."""
+    named = dict(typer.main.get_command(app).commands)
+    for name, command in list(named.items()):
+        named |= {f"{name} {inner}": one for inner, one in getattr(command, "commands", {}).items()}
     return {
         name: {option for one in command.params for option in (*one.opts, *one.secondary_opts) if option[:2] == "--"}
         | {"--help"}
-        for name, command in known.items()
+        for name, command in named.items()
     }
 
 
@@ -145,7 +147,7 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 
 def test_every_command_is_documented() -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    sections = dict(re.findall(r"^## strata ([a-z-]+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r"^## strata ([a-z -]+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
     known = commands()
     assert set(sections) == set(known)
     for name, options in known.items():

@@ -1,0 +1,18 @@
+"""`strata identity …`: questions to stewards' data, and their decisions.
+
+Belongs here: the group, and which module has each of its commands. Does not belong here: any command
+(`identity_<topic>.py`).
+"""
+
+import typer
+
+from orchestration.commands import identity_matching
+
+group = typer.Typer(
+    name="identity",
+    help="Who is who: look at customers, decide about them, match records that no identifier links.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+identity_matching.register(group)
