@@ -1,0 +1,131 @@
+"""Questions people ask of what is published: who, why, since when, is all well."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.stages import STAGE_NAMES
+
+pytestmark = pytest.mark.timeout(900)
+
+Ask = Callable[..., Any]
+
+
+def test_segments_lists_what_is_published(ask: Ask, house: Any, data: Path) -> None:
+    listed = ask(data, "segments", "--json")
+    assert listed.code == 0
+    sizes = dict(house.sql("select segment_key, count(*) from segments.membership group by 1"))
+    assert {one["segment_key"]: one["members"] for one in listed.json if one["members"]} == sizes
+    shown = ask(data, "segments", COLUMNS="200")
+    assert shown.code == 0
+    assert all(key in shown.out for key in sizes)
+
+
+def test_lookup_and_segments_agree_for_every_customer(ask: Ask, house: Any, data: Path) -> None:
+    members: dict[str, set[str]] = {}
+    for customer_id, key in house.sql("select customer_id, segment_key from segments.membership"):
+        members.setdefault(customer_id, set()).add(key)
+    for customer_id, keys in sorted(members.items())[::50]:
+        known = ask(data, "lookup", customer_id, "--json")
+        assert known.code == 0
+        assert known.err == ""
+        assert known.json["status"] == "known"
+        assert set(known.json["segments"]) == keys
+        assert known.json["as_of"] == "2026-11-08T00:00:00"
+        assert known.json["staleness_seconds"] <= known.json["max_staleness_seconds"]
+
+
+def test_lookup_of_a_stranger_is_unknown_and_not_no(ask: Ask, data: Path) -> None:
+    unknown = ask(data, "lookup", "c_nobody", "--json")
+    assert unknown.code == 5
+    assert unknown.json["status"] == "unknown"
+    assert unknown.json["segments"] is None
+    shown = ask(data, "lookup", "c_nobody")
+    assert shown.code == 5
+    assert "unknown" in shown.out
+    elsewhere = ask(data, "lookup", "c_nobody", "--destination", "nowhere", "--json")
+    assert elsewhere.code == 5
+    assert "online_store" in elsewhere.json["expected"]
+
+
+def test_explain_says_why_in_why_not_and_of_whom(ask: Ask, house: Any, data: Path) -> None:
+    customer_id, key = house.sql(
+        "select customer_id, segment_key from segments.membership where segment_key = 'champions' order by 1 limit 1"
+    )[0]
+    member = ask(data, "explain", customer_id, key, "--json")
+    assert member.code == 0
+    (told,) = member.json["segments"]
+    assert told["is_member"] is True
+    assert "recency_score" in json.dumps(told["clauses"])
+    assert member.json["identifiers"]
+
+    stranger = ask(data, "explain", customer_id, "hibernating", "--json").json["segments"][0]
+    assert stranger["is_member"] is False
+    assert stranger["sentence"].startswith("is not a member because")
+
+    email = house.sql(f"select email from identity.profiles where customer_id = '{customer_id}'")[0][0]
+    shown = ask(data, "explain", email, COLUMNS="200")
+    assert shown.code == 0
+    assert customer_id in shown.out
+    assert "champions" in shown.out
+    shown = ask(data, "explain", customer_id, "champions", COLUMNS="200")
+    assert "✓" in shown.out
+
+    assert ask(data, "explain", "nobody@nowhere.example", "--json").code == 5
+    unknown = ask(data, "explain", customer_id, "champion", "--json")
+    assert unknown.code == 5
+    assert "champions" in unknown.out
+
+
+def test_gates_and_doctor_see_a_closed_gate(ask: Ask, week_later: Path, install: Callable[..., Any]) -> None:
+    house = install(copy_of=week_later)
+    data = house.settings.data
+    gates = ask(data, "gates", "--json")
+    assert gates.code == 0
+    assert [(gate["stage"], gate["state"]) for gate in gates.json] == [(stage, "open") for stage in STAGE_NAMES]
+    healthy = ask(data, "doctor", "--json")
+    assert healthy.code == 0, healthy.out
+    assert {finding["state"] for finding in healthy.json} <= {"ok", "note"}
+
+    with house.settings.warehouse.write() as con:
+        con.execute(
+            "update ops.gate_results set passed = false where gate_result_seq = "
+            "(select max(gate_result_seq) from ops.gate_results where stage = 'segments')"
+        )
+    closed = ask(data, "gates", COLUMNS="200")
+    assert closed.code == 3
+    assert "closed" in closed.out
+    sick = ask(data, "doctor", "--json")
+    assert sick.code == 1
+    (wrong,) = [finding for finding in sick.json if finding["state"] == "wrong"]
+    assert "segments" in wrong["fact"]
+    assert wrong["repair"] == "strata gates"
+
+
+def test_doctor_is_well_before_the_first_run(ask: Ask, tmp_path: Path, catalog: Path) -> None:
+    assert ask(tmp_path / "data", "doctor").code == 0
+    (catalog / "groups.yml").write_text("groups: 3\n", encoding="utf-8")
+    sick = ask(tmp_path / "data", "doctor", "--json", STRATA_CATALOG=str(catalog))
+    assert sick.code == 1
+    assert [finding["repair"] for finding in sick.json if finding["state"] == "wrong"] == ["strata validate"]
+
+
+def test_restored_customers_keep_their_ids(ask: Ask, week_later: Path, install: Callable[..., Any]) -> None:
+    house = install(copy_of=week_later)
+    data = house.settings.data
+    customers = "select customer_id, anchor_node_id, status, first_seen_at from identity.customers order by 1"
+    before = house.sql(customers)
+    house.settings.warehouse.path.unlink()
+
+    restored = ask(data, "restore", "identity", "--json")
+    assert restored.code == 0
+    assert restored.json["customers"] == len(before)
+    for stage in ("sources", "identity"):
+        done = house.run("2026-11-08T00:00:00", only=stage)
+        assert done.success, done.errors
+    assert house.sql(customers) == before
+
+    assert ask(data, "restore", "everything", "--json").code == 1
