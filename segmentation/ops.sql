@@ -26,3 +26,14 @@ create table if not exists ops.gate_results (
     run_id varchar not null,
     recorded_at timestamp not null
 );
+
+-- Who decided what. Each row's hash covers the row and the hash before it (segmentation/audit.py).
+create table if not exists ops.audit_log (
+    seq bigint not null,
+    acted_at timestamp not null,
+    actor varchar not null,
+    action varchar not null,
+    subject varchar not null,          -- an id of ours, never a person's name or identifier
+    detail varchar not null,           -- canonical JSON, without personal data
+    hash varchar not null
+);

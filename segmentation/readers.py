@@ -18,6 +18,7 @@ READABLE_TABLES: tuple[tuple[str, str], ...] = (
     ("identity", "identifier_lookup"),
     ("identity", "events"),
     ("identity", "profiles"),
+    ("identity", "rules"),
 )
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.identity.components import Integers, fetch_integers, label_components
+from segmentation.identity.separations import Separations
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, literal
 
@@ -35,13 +36,14 @@ class Limits:
 
 @dataclass(slots=True)
 class ConstrainedPartition:
-    """Union-find that refuses a union whose result would break a limit.
+    """Union-find that refuses a union whose result would break a limit, or that people forbade.
 
     A cluster keeps the set of owners per class; sets stay as small as the limits, and the smaller cluster
     is poured into the larger one.
     """
 
     limits: Limits
+    separations: Separations = field(default_factory=Separations)
     parent: dict[int, int] = field(default_factory=dict)
     size: dict[int, int] = field(default_factory=dict)
     owners: dict[int, dict[int, set[int]]] = field(default_factory=dict)
@@ -68,6 +70,8 @@ class ConstrainedPartition:
             return None
         if (self.size[root], -root) < (self.size[other], -other):
             root, other = other, root
+        if rule_id := self.separations.between(root, other):
+            return f"R4 kept apart by {rule_id}"
         if self.size[root] + self.size[other] > self.limits.max_nodes:
             return f"R4 more than {self.limits.max_nodes} identifiers"
         mine = self.owners[root]
@@ -76,6 +80,7 @@ class ConstrainedPartition:
                 return self.limits.rule_by_class[node_class]
         for node_class, owners in self.owners.pop(other).items():
             mine.setdefault(node_class, set()).update(owners)
+        self.separations.unite(root, other)
         self.parent[other] = root
         self.size[root] += self.size.pop(other)
         return None
@@ -84,9 +89,9 @@ class ConstrainedPartition:
 def admit(con: Connection, rules: IdentifierRules) -> dict[str, int]:
     """Decide every edge of ``links`` and write temporary table ``components(node_id, component)``.
 
-    Components that break no limit keep all their edges. In the others edges are walked in the order (tier,
-    first seen, node ids), and one that would break a limit is rejected; the order makes the result
-    independent of how rows arrived. Sets ``reject_rule`` in ``links``.
+    Components that break no limit and hold nothing that people keep apart keep all their edges. In the others
+    edges are walked in the order (tier, first seen, node ids), and one that would break a limit or a separation is
+    rejected; the order makes the result independent of how rows arrived. Sets ``reject_rule`` in ``links``.
 
     Returns:
         Sizes for the gate: identifiers in the largest component before R3 and R4, and edges tried one by one.
@@ -166,7 +171,9 @@ def _write_violating(con: Connection, rules: IdentifierRules) -> None:
         "select component from (select component, class_code, class_limit, coalesce(o.owner, m.node_id) as owner "
         "from members as m semi join crowded using (component, class_code) left join owners as o using (node_id)) "
         "group by component, class_code having count(distinct owner) > any_value(class_limit) "
-        f"union select component from members group by component having count(*) > {rules.max_nodes}"
+        f"union select component from members group by component having count(*) > {rules.max_nodes} "
+        "union select a.component from operator_bars as o join components as a on a.node_id = o.node_a "
+        "join components as b on b.node_id = o.node_b where a.component = b.component"
     )
     con.execute("drop table crowded")
 
@@ -186,7 +193,8 @@ def _readmit(con: Connection, limits: Limits, offset: int) -> int:
         "semi join violating using (component) where l.reject_rule is null group by l.node_a, l.node_b "
         "order by min(l.tier), min(l.first_seen_at), l.node_a, l.node_b",
     )
-    partition = ConstrainedPartition(limits)
+    bars = con.execute("select node_a, node_b, rule_id from operator_bars").fetchall()
+    partition = ConstrainedPartition(limits, Separations(bars))
     for node, node_class, owner in zip(*(nodes[name].tolist() for name in nodes), strict=True):
         partition.add(node, node_class, owner)
     rejected = _walk(partition, edges["node_a"].tolist(), edges["node_b"].tolist())

@@ -15,7 +15,9 @@ from segmentation.identity.figures import write_figures
 from segmentation.identity.guards import judge_identifiers
 from segmentation.identity.lookup import write_lookup
 from segmentation.identity.observations import observe
+from segmentation.identity.operator_rules import prepare_rules
 from segmentation.identity.profiles import write_profiles
+from segmentation.identity.rule_effects import add_links, add_owners, mark_manual_matches, name_causes
 from segmentation.identity.tables import create_candidate_tables
 from segmentation.run import Run, StageReport
 from segmentation.sources.entities import IDENTITY_COLUMNS
@@ -23,6 +25,9 @@ from segmentation.warehouse import Connection, transaction
 
 _TEMPORARY = (
     "node_observations",
+    "operator_links",
+    "operator_bars",
+    "operator_blocks",
     "nodes",
     "evidence_kinds",
     "excluded",
@@ -56,12 +61,17 @@ def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog) -> Stag
     with transaction(con):
         create_candidate_tables(con)
         counted = observe(con, run, rules)
+        rules = prepare_rules(con, run, rules)
         judge_identifiers(con, rules)
         link(con, rules)
+        add_links(con)
         find_owners(con, rules)
+        add_owners(con)
         counted |= admit(con, rules)
         counted["rows_attributable"] = _count_attributable(con)
         assign(con, run, rules)
+        mark_manual_matches(con)
+        name_causes(con)
         _write_identifiers(con, run)
         _write_edges(con, run)
         write_lookup(con)

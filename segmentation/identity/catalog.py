@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from segmentation.documents import Document, read_document, refuse
 from segmentation.errors import CatalogProblem, did_you_mean
+from segmentation.identity.decisions import BlockPattern, CatalogDecision
 from segmentation.identity.purposes import Purposes, load_purposes
 from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
 
@@ -63,7 +64,7 @@ class EntityEvidence(_Strict):
 
 
 class IdentifierRules(_Strict):
-    """The whole of ``identifiers.yml``."""
+    """The whole of ``identifiers.yml``; ``decisions`` are those of people (`decisions.py`)."""
 
     default_region: Annotated[str, Field(pattern="^[A-Z]{2}$")]
     max_nodes: Annotated[int, Field(ge=2)]
@@ -73,6 +74,7 @@ class IdentifierRules(_Strict):
     verified_account_alias: Limit = 1
     identifiers: dict[str, IdentifierType]
     entities: dict[str, EntityEvidence]
+    decisions: tuple[CatalogDecision, ...] = Field(default=(), strict=False)
 
     @property
     def types_by_priority(self) -> tuple[str, ...]:
@@ -122,7 +124,7 @@ def load_identifier_rules(folder: Path) -> IdentifierRules:
     """
     document = read_document(folder / IDENTIFIERS_FILE)
     rules = document.parse(IdentifierRules, expected="a rule as catalog/identifiers.yml explains it")
-    checks = (_check_types, _check_patterns, _check_namespaces, _check_entities)
+    checks = (_check_types, _check_patterns, _check_namespaces, _check_entities, _check_decisions)
     refuse(chain.from_iterable(check(document, rules) for check in checks))
     return rules
 
@@ -145,16 +147,21 @@ def _check_types(document: Document, rules: IdentifierRules) -> Iterator[Catalog
 
 
 def _check_patterns(document: Document, rules: IdentifierRules) -> Iterator[CatalogProblem]:
-    # The engine's own regular expressions (RE2) judge, not Python's: they differ.
+    for name, kind in rules.identifiers.items():
+        for index, pattern in enumerate(kind.block_patterns):
+            if fault := pattern_fault(pattern):
+                place = ("identifiers", name, "block_patterns", index)
+                yield document.problem(f"{pattern!r} is not a regular expression", place, expected=fault)
+
+
+def pattern_fault(pattern: str) -> str | None:
+    """Return why a text is no regular expression of the engine (RE2; Python's differ), ``None`` where it is one."""
     with duckdb.connect() as engine:
-        for name, kind in rules.identifiers.items():
-            for index, pattern in enumerate(kind.block_patterns):
-                try:
-                    engine.execute("select regexp_matches('', ?)", [pattern]).fetchall()
-                except duckdb.Error as error:
-                    place = ("identifiers", name, "block_patterns", index)
-                    reason = str(error).splitlines()[0]
-                    yield document.problem(f"{pattern!r} is not a regular expression", place, expected=reason)
+        try:
+            engine.execute("select regexp_matches('', ?)", [pattern]).fetchall()
+        except duckdb.Error as error:
+            return str(error).splitlines()[0]
+    return None
 
 
 def _check_namespaces(document: Document, rules: IdentifierRules) -> Iterator[CatalogProblem]:
@@ -183,3 +190,16 @@ def _check_entities(document: Document, rules: IdentifierRules) -> Iterator[Cata
             place = ("entities", name, "evidence_tiers")
             expected = "the column that has these values"
             yield document.problem("evidence_tiers needs evidence_by", place, expected=expected)
+
+
+def _check_decisions(document: Document, rules: IdentifierRules) -> Iterator[CatalogProblem]:
+    seen: dict[str, int] = {}
+    for index, one in enumerate(rules.decisions):
+        place = ("decisions", index, "rule_id")
+        if one.rule_id in seen:
+            what = f"two decisions are called {one.rule_id}"
+            yield document.problem(what, place, expected="a rule_id that no other decision has")
+        seen[one.rule_id] = index
+        if isinstance(one, BlockPattern) and (fault := pattern_fault(one.pattern)):
+            place = ("decisions", index, "pattern")
+            yield document.problem(f"{one.pattern!r} is not a regular expression", place, expected=fault)

@@ -13,14 +13,19 @@ from segmentation.warehouse import Connection, literal
 def judge_identifiers(con: Connection, rules: IdentifierRules) -> None:
     """Write temporary table ``excluded(node_id, status, status_rule)``: identifiers that link nobody.
 
-    Reads ``nodes`` and ``node_observations`` (see `observations.observe`). Erased identifiers stay
-    erased; an identifier is blocked by the first rule that matches; of the others, one with more distinct
-    neighbours of a type than its limit is shared.
+    Reads ``nodes`` and ``node_observations`` (see `observations.observe`) and ``operator_blocks`` (see
+    `operator_rules.prepare_rules`). Erased identifiers stay erased; an identifier is blocked by the first rule that
+    matches, people's before the catalog's; of the others, one with more distinct neighbours of a type than its
+    limit is shared.
     """
     con.execute("create or replace temp table excluded (node_id bigint, status varchar, status_rule varchar)")
     con.execute(
         "insert into excluded select node_id, 'erased', coalesce(status_rule, 'erased') "
         "from identity.identifiers where status = 'erased'"
+    )
+    con.execute(
+        "insert into excluded select node_id, 'blocked', status_rule from operator_blocks "
+        "where node_id not in (select node_id from excluded)"
     )
     _block(con, rules)
     _find_shared(con, rules)

@@ -40,6 +40,20 @@ def open_history(con: Connection, run: Run) -> None:
     )
 
 
+def keep_rules(con: Connection, run: Run) -> None:
+    """Keep the catalog's decisions beside those of commands, and the end of those that the catalog no longer has."""
+    con.execute(
+        "delete from identity.rules where origin = 'catalog' "
+        "and rule_id in (select rule_id from identity.candidate_rules where origin = 'catalog')"
+    )
+    con.execute(
+        "update identity.rules set valid_to = greatest(valid_from, $as_of), ended_by = 'catalog', "
+        "ended_reason = 'no longer in the catalog' where origin = 'catalog' and valid_to is null",
+        {"as_of": run.as_of},
+    )
+    con.execute("insert into identity.rules by name select * from identity.candidate_rules where origin = 'catalog'")
+
+
 def swap_tables(con: Connection, _run: Run) -> None:
     """Give the candidate tables the published names; tables that are in place already stay."""
     kinds = relations(con, "identity")
@@ -53,6 +67,7 @@ STEPS: dict[str, Callable[[Connection, Run], None]] = {
     "append_events": append_events,
     "close_history": close_history,
     "open_history": open_history,
+    "keep_rules": keep_rules,
     "swap_tables": swap_tables,
 }
 

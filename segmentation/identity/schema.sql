@@ -106,6 +106,30 @@ create table if not exists identity.events (
     recorded_at timestamp not null
 );
 
+-- What people decided about single identifiers and limits: by commands (origin steward), or in the catalog, whose
+-- decisions are kept here from the first publication that knew them. Identifiers are named by node, so that no
+-- value of a person's stands here.
+create table if not exists identity.rules (
+    rule_id varchar not null,
+    decision_seq bigint not null,      -- rises with each decision of a command, the end of one too; 0 for the catalog's
+    origin varchar not null,           -- catalog, steward
+    kind varchar not null,             -- must_link, must_not_link, block_value, block_pattern, max_per_customer,
+                                       -- degree_limit, max_nodes
+    id_type varchar,
+    other_type varchar,                -- neighbours that a degree_limit counts
+    nodes bigint[],
+    other_nodes bigint[],              -- the other side of a must_not_link
+    pattern varchar,
+    limit_value bigint,
+    author varchar not null,
+    reason varchar not null,
+    valid_from timestamp not null,
+    valid_to timestamp,
+    ended_by varchar,
+    ended_reason varchar,
+    recorded_at timestamp not null
+);
+
 -- How a row of a source finds its customer: look up its raw identifier values, best type first (see
 -- entities.IDENTITY_COLUMNS), and take the first that is here. Blocked and shared values are not here.
 create table if not exists identity.identifier_lookup (

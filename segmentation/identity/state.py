@@ -25,6 +25,7 @@ STATE_TABLES = (
     "identifier_map_history",
     "customer_aliases",
     "events",
+    "rules",
 )
 
 #: Tables that follow from the state and the sources; restoring empties them, the next run fills them.
@@ -116,10 +117,12 @@ def restore_state(con: Connection, folder: Path) -> dict[str, int]:
     try:
         with transaction(con):
             for table in STATE_TABLES:
-                source = literal(str(export / f"{table}.parquet"))
                 con.execute(f"delete from identity.{table}")
-                con.execute(f"insert into identity.{table} by name select * from read_parquet({source})")
-                rows[table] = count(con, f"identity.{table}")
+                # An export of a version that had no such table says that it was empty: node ids given since are void.
+                if table in expected:
+                    source = literal(str(export / f"{table}.parquet"))
+                    con.execute(f"insert into identity.{table} by name select * from read_parquet({source})")
+                    rows[table] = count(con, f"identity.{table}")
             for table in _DERIVED_TABLES:
                 con.execute(f"delete from identity.{table}")
             if rows != expected:

@@ -24,7 +24,7 @@ REPLACED = (
 )
 
 #: Tables that a candidate adds rows to.
-APPENDED = ("events",)
+APPENDED = ("events", "rules")
 
 
 @cache

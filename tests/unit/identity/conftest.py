@@ -75,6 +75,12 @@ class World:
         assert len(rows) < 2
         return rows[0][0] if rows else None
 
+    def node(self, value: str) -> int:
+        """The node of a normal form that one identifier has."""
+        rows = self.con.execute("select node_id from identity.registry where id_value = ?", [value]).fetchall()
+        assert len(rows) == 1
+        return int(rows[0][0])
+
     def events(self, run: Run) -> list[tuple[str, str, str | None]]:
         """What a run's publish did to ids."""
         return self.con.execute(
