@@ -11,15 +11,20 @@ import dagster as dg
 from pydantic import PrivateAttr, SecretStr
 
 from orchestration.settings import Settings
+from orchestration.stages import STAGE_NAMES
+from segmentation.contracts import latest_candidate
 from segmentation.errors import StrataError
 from segmentation.run import Run, as_utc
-from segmentation.warehouse import Warehouse
+from segmentation.warehouse import Warehouse, table_exists
 
 #: How far clocks may differ between who starts a run and who carries it out.
 _CLOCK_TOLERANCE = timedelta(days=1)
 
 #: Run tag that names the moment a run describes.
 AS_OF_TAG = "strata/as_of"
+
+#: Run tag that a schedule sets: when the run was due. A run that was overtaken describes a later moment.
+DUE_TAG = "strata/due"
 
 #: Everything that opens the warehouse for writing is in this pool, which lets one step in at a time.
 WAREHOUSE_POOL = "warehouse"
@@ -71,14 +76,23 @@ def _plain(value: object) -> object:
 def run_from_context(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, strata: StrataResource) -> Run:
     """Return the run that a step belongs to: the same id and the same moment for all of its steps.
 
+    The first step of a run decides the moment where nobody named one, and writes it on the run as a tag: the
+    other steps, also those of other processes, and people who look at the run find it there.
+
     Raises:
         StrataError: The run was given a moment that has not come. Published, it would refuse every run until then.
     """
-    record = context.instance.get_run_record_by_id(context.run.run_id)
+    instance, run_id = context.instance, context.run.run_id
+    record = instance.get_run_record_by_id(run_id)
     started = record.create_timestamp.astimezone(UTC) if record else datetime.now(UTC)
-    tag = context.run.tags.get(AS_OF_TAG)
+    tags = record.dagster_run.tags if record else context.run.tags
     usual = strata.settings.resolve_as_of(started)
-    as_of = as_utc(datetime.fromisoformat(tag)) if tag else usual
+    if named := tags.get(AS_OF_TAG):
+        as_of = as_utc(datetime.fromisoformat(named))
+    else:
+        due = tags.get(DUE_TAG)
+        as_of = _decide_moment(context, strata, as_utc(datetime.fromisoformat(due)) if due else usual)
+        instance.add_run_tags(run_id, {AS_OF_TAG: as_of.isoformat()})
     if as_of > max(as_utc(started), usual) + _CLOCK_TOLERANCE:
         raise StrataError(
             f"the run's moment, {as_of:%Y-%m-%d %H:%M}, has not come yet",
@@ -87,7 +101,36 @@ def run_from_context(context: dg.AssetExecutionContext | dg.AssetCheckExecutionC
             repair="name such a moment, or leave it out",
         )
     return Run(
-        run_id=context.run.run_id,
+        run_id=run_id,
         as_of=as_of.replace(microsecond=0),
         recorded_at=as_utc(started).replace(microsecond=0),
     )
+
+
+def _decide_moment(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, strata: StrataResource, due: datetime
+) -> datetime:
+    """Return the moment of a run that nobody named one for, asked in its first step.
+
+    A run of a part goes on from what the stage before has published. A run of the whole chain describes the
+    moment it was due, or the published one where that is later: a schedule that comes after an arrival has
+    nothing to take back.
+    """
+    warehouse = strata.warehouse()
+    if not isinstance(context, dg.AssetExecutionContext) or not warehouse.path.exists():
+        return due
+    parts = [STAGE_NAMES.index(group) for group in _groups(context) if group in STAGE_NAMES]
+    place = max(parts, default=len(STAGE_NAMES))
+    with warehouse.write() as con:
+        if not table_exists(con, "ops", "candidates"):
+            return due
+        before = latest_candidate(con, STAGE_NAMES[max(place - 1, 0)], published=True)
+    if before is None:
+        return due
+    if place > 0:
+        return before.as_of
+    return due if strata.settings.as_of else max(due, before.as_of)
+
+
+def _groups(context: dg.AssetExecutionContext) -> set[str]:
+    return set(context.assets_def.group_names_by_key.values())

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from orchestration.jobs import REFRESH_ALL
-from orchestration.resources import AS_OF_TAG
+from orchestration.resources import DUE_TAG
 from orchestration.settings import Settings
 
 
@@ -20,7 +20,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     )
     def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         moment = context.scheduled_execution_time
-        as_of = settings.resolve_as_of(moment)
-        return dg.RunRequest(run_key=moment.isoformat(), tags={AS_OF_TAG: as_of.isoformat()})
+        due = settings.resolve_as_of(moment)
+        return dg.RunRequest(run_key=moment.isoformat(), tags={DUE_TAG: due.isoformat()})
 
     return [daily_schedule]

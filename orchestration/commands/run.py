@@ -19,9 +19,7 @@ from orchestration.commands.console import Json, err, format_money, hint_table, 
 from orchestration.commands.segment_summary import PricedSegment, summarise_segments
 from orchestration.settings import Settings, now
 from orchestration.stages import STAGE_NAMES
-from segmentation.contracts import latest_candidate
 from segmentation.errors import GateClosedError, StrataError, WarehouseBusyError
-from segmentation.warehouse import table_exists
 
 if TYPE_CHECKING:
     from orchestration.jobs import Assets
@@ -140,7 +138,6 @@ def execute(
 ) -> "tuple[RunProgress, str, datetime, float]":
     """Run parts of the flow in this process; return what happened, the run id, its moment and its seconds."""
     started = time.monotonic()
-    moment = as_of or _moment_before(settings, parts[0]) or settings.resolve_as_of(now())
     with _status("Loading definitions …", quiet=quiet) as show:
         # Imported here: they cost seconds, which every other command should not pay.
         import dagster as dg
@@ -176,26 +173,17 @@ def execute(
                 raise_on_error=False,
                 asset_selection=[key for name in parts for asset in flow[name] for key in asset.keys],
                 tags={
-                    AS_OF_TAG: moment.isoformat(),
                     "strata/trigger": "command line",
+                    **({AS_OF_TAG: as_of.isoformat()} if as_of else {}),
                     **({ACCEPT_TAG: ",".join(accept)} if accept else {}),
                 },
                 # The summary says it all; Dagster's own log is in the UI.
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
+            ended = instance.get_run_by_id(run_id)
+    decided = ended.tags.get(AS_OF_TAG) if ended else None
+    moment = datetime.fromisoformat(decided) if decided else settings.resolve_as_of(now())
     return progress, run_id, moment, time.monotonic() - started
-
-
-def _moment_before(settings: Settings, first: str) -> datetime | None:
-    """Return the moment that the stage before ``first`` has published: what a run from here on goes on from."""
-    known = [*STAGE_NAMES, MARTS]
-    if first == known[0] or not settings.warehouse.path.exists():
-        return None
-    with settings.warehouse.write() as con:
-        if not table_exists(con, "ops", "candidates"):
-            return None
-        before = latest_candidate(con, known[known.index(first) - 1], published=True)
-    return before.as_of if before else None
 
 
 @contextmanager
