@@ -1,5 +1,6 @@
 -- Published identity: what later stages may read. Candidate tables are the stage's own business.
 -- Published tables are replaced whole by judged candidates, so keys are truths of the gate, not indexes.
+-- Customer ids are many and short: trying to compress them costs four times what writing them as they are does.
 
 -- Every identifier any run ever met, under a dense node_id that is never reused. Internal.
 create table if not exists identity.registry (
@@ -53,7 +54,7 @@ create table if not exists identity.edges (
 );
 
 create table if not exists identity.customers (
-    customer_id varchar not null,
+    customer_id varchar using compression uncompressed not null,
     customer_seq bigint not null,      -- what customer_id spells in base32
     anchor_node_id bigint not null,
     anchor_priority integer not null,
@@ -69,14 +70,14 @@ create table if not exists identity.customers (
 
 create table if not exists identity.identifier_map (
     node_id bigint not null,
-    customer_id varchar not null,
+    customer_id varchar using compression uncompressed not null,
     run_id varchar not null,
     recorded_at timestamp not null
 );
 
 create table if not exists identity.identifier_map_history (
     node_id bigint not null,
-    customer_id varchar not null,
+    customer_id varchar using compression uncompressed not null,
     valid_from timestamp not null,
     valid_to timestamp,
     run_id varchar not null,
@@ -97,7 +98,7 @@ create table if not exists identity.customer_aliases (
 create table if not exists identity.events (
     seq bigint not null,
     event varchar not null,            -- create, merge, split, unmerge, move, retire, erase
-    customer_id varchar not null,
+    customer_id varchar using compression uncompressed not null,
     other_customer_id varchar,
     n_nodes bigint not null,
     cause_rule varchar,
@@ -137,7 +138,7 @@ create table if not exists identity.identifier_lookup (
     id_namespace varchar not null,
     raw_value varchar not null,        -- exactly as it stands in sources.<entity>
     node_id bigint not null,
-    customer_id varchar not null
+    customer_id varchar using compression uncompressed not null
 );
 
 create table if not exists identity.customer_accounts (
@@ -153,7 +154,7 @@ create table if not exists identity.customer_accounts (
 -- Consent at as_of: for every customer, each purpose whose basis is not consent (always allowed); for
 -- customers who ever decided anything, every purpose of the catalog. No row means no.
 create table if not exists identity.customer_consents (
-    customer_id varchar not null,
+    customer_id varchar using compression uncompressed not null,
     purpose varchar not null,
     is_allowed boolean not null,
     decided_at timestamp not null,
@@ -162,7 +163,7 @@ create table if not exists identity.customer_consents (
 );
 
 create table if not exists identity.profiles (
-    customer_id varchar not null,
+    customer_id varchar using compression uncompressed not null,
     email varchar,
     phone varchar,
     first_name varchar,
