@@ -19,16 +19,15 @@ def write_lookup(con: Connection) -> None:
     itself and is left out.
     """
     con.execute(
-        f"insert into {LOOKUP} by name select v.id_type, v.id_namespace, v.raw_value, v.node_id, m.customer_id "
-        "from identity.normalised_values as v join identity.candidate_identifier_map as m using (node_id) "
-        "where v.id_type <> 'phone'"
-    )
-    con.execute(
         f"insert into {LOOKUP} by name with numbers as ("
+        # A value in normal form names its country.
         "select id_namespace, raw_value, min(node_id) as node_id from identity.normalised_values "
         "where id_type = 'phone' group by all having count(distinct coalesce(node_id, -1)) = 1) "
-        "select 'phone' as id_type, n.id_namespace, n.raw_value, n.node_id, m.customer_id "
-        "from numbers as n join identity.candidate_identifier_map as m using (node_id)"
+        "select v.id_type, v.id_namespace, v.raw_value, v.node_id, m.customer_id from ("
+        "select id_type, id_namespace, id_value as raw_value, node_id from identity.registry where is_raw union all "
+        "select id_type, id_namespace, raw_value, node_id from identity.normalised_values where id_type <> 'phone' "
+        "union all select 'phone', id_namespace, raw_value, node_id from numbers) as v "
+        "join identity.candidate_identifier_map as m using (node_id)"
     )
 
 

@@ -122,8 +122,11 @@ def _e164(text: str, region: str | None) -> str | None:
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
+#: From a raw value and the country it is read in to its normal form.
+Normaliser = Callable[[str, str], Normalised]
+
 #: The rule of each type of identifier.
-NORMALISERS: dict[str, Callable[[str, str], Normalised]] = {
+NORMALISERS: dict[str, Normaliser] = {
     "source_customer_id": normalise_text,
     "user_id": normalise_text,
     "email": normalise_email,

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from segmentation.identity.catalog import EntityEvidence, IdentifierRules
 from segmentation.identity.tables import relations
-from segmentation.identity.values import register_values
+from segmentation.identity.values import known_values, register_values
 from segmentation.run import Run
 from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, literal
@@ -169,9 +169,7 @@ def _write_node_observations(con: Connection, rules: IdentifierRules) -> None:
         namespace = f"and v_{name}.id_namespace = o.source" if rules.identifiers[name].scope == "source" else ""
         region = f"and v_{name}.region = o.phone_region" if name == "phone" else ""
         joins.append(
-            "left join (select id_namespace, region, raw_value, node_id from identity.normalised_values "
-            f"where id_type = {literal(name)} and node_id is not null) as v_{name} "
-            f"on v_{name}.raw_value = o.{name} {namespace} {region}"
+            f"left join ({known_values(name)}) as v_{name} on v_{name}.raw_value = o.{name} {namespace} {region}"
         )
     con.execute(
         f"create or replace temp table node_observations as select o.source, o.evidence_code, {', '.join(columns)}, "

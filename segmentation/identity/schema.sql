@@ -7,15 +7,16 @@ create table if not exists identity.registry (
     node_id bigint not null,
     id_type varchar not null,
     id_namespace varchar not null,
-    id_value varchar not null
+    id_value varchar not null using compression zstd,
+    is_raw boolean                     -- met in a source exactly so, and read under the rules in force
 );
 
--- Every raw value any run ever met, and its identifier; node_id is null where it has none. Internal.
+-- Every other raw value any run ever met, and its identifier; node_id is null where it has none. Internal.
 create table if not exists identity.normalised_values (
     id_type varchar not null,
     id_namespace varchar not null,     -- the source for source_customer_id, as it stands in sources.<entity>
     region varchar not null,           -- country that a phone number without one was read in
-    raw_value varchar not null,
+    raw_value varchar not null using compression zstd,
     node_id bigint,
     problem varchar
 );
@@ -27,7 +28,7 @@ create table if not exists identity.identifiers (
     node_id bigint not null,
     id_type varchar not null,          -- source_customer_id, user_id, email, phone, device_id, anonymous_id
     id_namespace varchar not null,     -- the source for source_customer_id, '' for types that are global
-    id_value varchar not null,         -- normalised
+    id_value varchar not null using compression zstd, -- normalised
     status varchar not null,           -- active, blocked, shared, erased
     status_rule varchar,
     is_verified boolean not null,      -- a customer record says that this e-mail is verified
@@ -136,7 +137,7 @@ create table if not exists identity.rules (
 create table if not exists identity.identifier_lookup (
     id_type varchar not null,
     id_namespace varchar not null,
-    raw_value varchar not null,        -- exactly as it stands in sources.<entity>
+    raw_value varchar not null using compression zstd, -- exactly as it stands in sources.<entity>
     node_id bigint not null,
     customer_id varchar using compression uncompressed not null
 );

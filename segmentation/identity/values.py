@@ -5,15 +5,18 @@ registry of dense ids. Does not belong here: the rules for one value (`normalise
 identifiers may link customers (`guards.py`).
 """
 
-from contextlib import suppress
-
 import duckdb
 import pyarrow as pa
 
-from segmentation.identity.calling_codes import calling_code, national_format
+from segmentation.identity.calling_codes import CallingCode, calling_code, national_format
 from segmentation.identity.catalog import IdentifierRules
-from segmentation.identity.normalise import EMAIL_LOCAL_MAX_LENGTH, EMAIL_MAX_LENGTH, NORMALISERS, clean_lower_text
-from segmentation.sources.entities import IDENTITY_COLUMNS
+from segmentation.identity.normalise import (
+    EMAIL_LOCAL_MAX_LENGTH,
+    EMAIL_MAX_LENGTH,
+    NORMALISERS,
+    Normaliser,
+    clean_lower_text,
+)
 from segmentation.warehouse import Connection, literal, scalar
 
 #: Ids that a system made: printable ASCII is in normal form once the spaces around it are gone.
@@ -28,12 +31,41 @@ _PHONE_GROUPS = "([ -]?[(][0-9]+[)]|[ /-][0-9]+| ?[0-9]+)*$"
 _PLAIN_INTERNATIONAL_PHONE = "^[+][1-9][0-9]*" + _PHONE_GROUPS
 _PLAIN_NATIONAL_PHONE = "^0[0-9]+([ /-][0-9]+)*$"
 
+_PLAIN_TEXT_FORM = f"case when regexp_matches(trim(raw_value), '{_PLAIN_TEXT}') then trim(raw_value) end"
+_PLAIN_FORMS = {
+    "email": f"case when strlen(trim(raw_value)) <= {EMAIL_MAX_LENGTH} "
+    # Matched before it is lowered: the engine lowers some letters beyond ASCII to ASCII ones.
+    f"and regexp_matches(trim(raw_value), '{_PLAIN_EMAIL}') "
+    # A domain ends where the only "@" is; no label may hold "--".
+    "and not contains(split_part(raw_value, '@', 2), '--') "
+    # The whole of a domain name has at most 253 characters (RFC 1035).
+    "and strlen(trim(split_part(raw_value, '@', 2))) <= 253 then lower(trim(raw_value)) end"
+}
+
+#: Values that Python looks at in one go.
+_BATCH = 100_000
+
+
+def known_values(id_type: str) -> str:
+    """Return the SQL for what is known of raw values of a type: namespace, region, raw value, node id, problem.
+
+    A value that is its own normal form is in the registry alone; the others are in
+    ``identity.normalised_values``.
+    """
+    kind = f"id_type = {literal(id_type)}"
+    return (
+        "select id_namespace, '' as region, id_value as raw_value, node_id, null::varchar as problem "
+        f"from identity.registry where {kind} and is_raw "
+        "union all select id_namespace, region, raw_value, node_id, problem "
+        f"from identity.normalised_values where {kind}"
+    )
+
 
 def register_values(con: Connection, rules: IdentifierRules) -> dict[str, int]:
     """Give every raw value in temporary table ``raw_values`` its identifier.
 
     ``raw_values(id_type, id_namespace, region, raw_value)`` holds each combination once. New ones are
-    normalised and added to ``identity.normalised_values``; new identifiers get the next dense ids in
+    normalised and from then on known (`known_values`); new identifiers get the next dense ids in
     ``identity.registry``, in the order of their type, namespace and value. Runs inside the caller's
     transaction.
 
@@ -41,25 +73,16 @@ def register_values(con: Connection, rules: IdentifierRules) -> dict[str, int]:
         How many raw values and identifiers were new, and how many values Python had to look at.
     """
     _forget_if_rules_changed(con, rules)
-    con.execute(
-        "create or replace temp table new_values as select * from raw_values anti join identity.normalised_values "
-        "using (id_type, id_namespace, region, raw_value)"
-    )
-    con.execute(
-        "create or replace temp table new_normalised (id_type varchar, id_namespace varchar, region varchar, "
-        "raw_value varchar, id_value varchar, problem varchar)"
-    )
-    _normalise_plain_text(con)
-    _normalise_plain_emails(con)
-    _normalise_plain_phones(con)
-    by_python = _normalise_the_rest(con, rules)
-    new_identifiers = _extend_registry(con, rules)
-    counts = {
-        "new_values": _count(con, "new_values"),
-        "values_by_python": by_python,
-        "new_identifiers": new_identifiers,
-    }
-    con.execute("drop table new_values; drop table new_normalised")
+    counts = dict.fromkeys(("new_values", "values_by_python", "new_identifiers"), 0)
+    seen = con.execute("select distinct id_type from raw_values order by id_type").fetchall()
+    for (id_type,) in seen:
+        _normalise(con, rules, id_type)
+        new_values = _count(con, "new_values")
+        if new_values:
+            counts["new_values"] += new_values
+            counts["values_by_python"] += _normalise_the_rest(con, rules, id_type)
+            counts["new_identifiers"] += _extend_registry(con, rules, id_type)
+        con.execute("drop table new_values")
     return counts
 
 
@@ -72,131 +95,161 @@ def _forget_if_rules_changed(con: Connection, rules: IdentifierRules) -> None:
     known = scalar(con, "select normalisation_hash from identity.normalisation")
     if known != rules.normalisation_hash:
         con.execute("delete from identity.normalised_values")
+        con.execute("update identity.registry set is_raw = false where is_raw")
         con.execute("delete from identity.normalisation")
         con.execute("insert into identity.normalisation values (?)", [rules.normalisation_hash])
 
 
-def _normalise_plain_text(con: Connection) -> None:
-    types = ", ".join(literal(name) for name in IDENTITY_COLUMNS if name not in {"email", "phone"})
-    con.execute(
-        "insert into new_normalised select id_type, id_namespace, region, raw_value, trim(raw_value), null "
-        f"from new_values where id_type in ({types}) and regexp_matches(trim(raw_value), '{_PLAIN_TEXT}')"
-    )
-
-
-def _normalise_plain_emails(con: Connection) -> None:
-    con.execute(
-        "insert into new_normalised "
-        "select id_type, id_namespace, region, raw_value, lower(trim(raw_value)) as id_value, null from new_values "
-        f"where id_type = 'email' and strlen(trim(raw_value)) <= {EMAIL_MAX_LENGTH} "
-        # Matched before it is lowered: the engine lowers some letters beyond ASCII to ASCII ones.
-        f"and regexp_matches(trim(raw_value), '{_PLAIN_EMAIL}') "
-        # A domain ends where the only "@" is; no label may hold "--".
-        "and not contains(split_part(raw_value, '@', 2), '--') "
-        # The whole of a domain name has at most 253 characters (RFC 1035).
-        "and strlen(trim(split_part(raw_value, '@', 2))) <= 253"
-    )
-
-
-def _normalise_plain_phones(con: Connection) -> None:
-    """Write numbers whose digits are their normal form, once the way of dialling them is taken away."""
-    con.execute(
-        "create or replace temp table plain_phones as "
-        "select id_namespace, region, raw_value, regexp_replace(raw_value, '[^0-9]', '', 'g') as digits "
-        f"from new_values where id_type = 'phone' and regexp_matches(trim(raw_value), '{_PLAIN_INTERNATIONAL_PHONE}')"
-    )
-    regions = con.execute(
-        "select distinct region from new_values where id_type = 'phone' and region <> '' order by region"
-    ).fetchall()
-    for (region,) in regions:
-        _add_national_phones(con, region)
-    starts = con.execute("select distinct left(digits, 3) from plain_phones where strlen(digits) > 6").fetchall()
-    codes = {code for (start,) in starts if (code := calling_code(start)) is not None}
-    for code in sorted(codes, key=lambda found: found.code):
-        national = f"substr(digits, {len(code.code) + 1})"
-        lengths = ", ".join(str(length) for length in code.lengths)
-        strips = f"or regexp_matches({national}, '^(?:{code.prefix_pattern})')" if code.prefix_pattern else ""
-        _unless_pattern_unknown(
-            con,
-            "insert into new_normalised select 'phone', id_namespace, region, raw_value, '+' || digits, null "
-            f"from plain_phones where starts_with(digits, '{code.code}') and strlen({national}) in ({lengths}) "
-            f"and not (starts_with({national}, '0') {strips})",
-        )
-    con.execute("drop table plain_phones")
-
-
-def _add_national_phones(con: Connection, region: str) -> None:
-    """Add to ``plain_phones`` what is dialled in ``region`` as ``00`` and a country, or ``0`` and a number."""
-    usual = national_format(region)
-    if usual is None:
-        return
-    _unless_pattern_unknown(
-        con,
-        "insert into plain_phones select id_namespace, region, raw_value, "
-        f"case when starts_with(dialled, '00') then substr(dialled, 3) else '{usual.code}' || substr(dialled, 2) end "
-        "from (select id_namespace, region, raw_value, regexp_replace(raw_value, '[^0-9]', '', 'g') as dialled "
-        f"from new_values where id_type = 'phone' and region = {literal(region)} "
-        f"and regexp_matches(trim(raw_value), '{_PLAIN_NATIONAL_PHONE}')) "
-        "where regexp_matches(dialled, '^00?[1-9]') "
-        f"and not regexp_full_match(dialled, '{usual.whole_pattern}')",
-    )
-
-
-def _unless_pattern_unknown(con: Connection, query: str) -> None:
-    # A pattern that the engine can't read only costs time: these numbers are parsed one by one.
-    with suppress(duckdb.InvalidInputException):
-        con.execute(query)
-
-
-def _normalise_the_rest(con: Connection, rules: IdentifierRules) -> int:
-    rest: pa.Table = con.sql(
-        "select id_type, id_namespace, region, raw_value from new_values anti join new_normalised "
-        "using (id_type, id_namespace, region, raw_value)"
-    ).to_arrow_table()
-    if not rest.num_rows:
-        return 0
-    types, regions, values = (rest.column(name).to_pylist() for name in ("id_type", "region", "raw_value"))
-    placeholders = {name: rules.placeholders(name) for name in IDENTITY_COLUMNS}
-    id_values: list[str | None] = []
-    problems: list[str | None] = []
-    for id_type, region, raw in zip(types, regions, values, strict=True):
-        id_value, problem = NORMALISERS[id_type](raw, region)
-        if problem is not None and (text := clean_lower_text(raw)) in placeholders[id_type]:
-            # A placeholder stays visible as a blocked identifier, whatever form its type has.
-            id_value, problem = text, None
-        id_values.append(id_value)
-        problems.append(problem)
-    done = rest.append_column("id_value", pa.array(id_values, pa.string()))
-    done = done.append_column("problem", pa.array(problems, pa.string()))
-    con.register("normalised_by_python", done)
-    con.execute("insert into new_normalised select * from normalised_by_python")
-    con.unregister("normalised_by_python")
-    return int(rest.num_rows)
-
-
-def _extend_registry(con: Connection, rules: IdentifierRules) -> int:
+def _normalise(con: Connection, rules: IdentifierRules, id_type: str) -> None:
+    """Write temporary table ``new_values``: what is not known yet, with its normal form where SQL can tell it."""
     namespaces = " ".join(
         f"when {literal(source)} then {literal(owner)}" for source, owner in sorted(rules.shared_namespaces.items())
     )
     owner = f"case id_namespace {namespaces} else id_namespace end" if namespaces else "id_namespace"
+    wanted = (
+        f"(select id_namespace, region, raw_value, {owner} as owner_namespace from raw_values "
+        f"where id_type = {literal(id_type)}) as w "
+        f"anti join ({known_values(id_type)}) as k using (id_namespace, region, raw_value)"
+    )
+    if id_type == "phone":
+        _normalise_plain_phones(con, wanted)
+        return
+    normal = _PLAIN_FORMS.get(id_type, _PLAIN_TEXT_FORM)
+    con.execute(f"create or replace temp table new_values as select *, {normal} as id_value from {wanted}")
+
+
+def _normalise_plain_phones(con: Connection, wanted: str) -> None:
+    """Do so for numbers whose digits are their normal form, once the way of dialling them is taken away."""
     con.execute(
-        "create or replace temp table new_identifiers as with wanted as (select distinct id_type, "
-        f"{owner} as id_namespace, id_value from new_normalised where id_value is not null) "
-        "select * from wanted anti join identity.registry using (id_type, id_namespace, id_value)"
+        "create or replace temp table phones as select *, regexp_replace(raw_value, '[^0-9]', '', 'g') as dialled "
+        f"from {wanted}"
+    )
+    regions = con.execute("select distinct region from phones where region <> '' order by region").fetchall()
+    national = " ".join(_national_digits(con, region) for (region,) in regions)
+    con.execute(
+        "create or replace temp table plain_phones as select *, "
+        f"case when regexp_matches(trim(raw_value), '{_PLAIN_INTERNATIONAL_PHONE}') then dialled {national} end "
+        "as digits from phones"
+    )
+    starts = con.execute("select distinct left(digits, 3) from plain_phones where strlen(digits) > 6").fetchall()
+    codes = {code for (start,) in starts if (code := calling_code(start)) is not None}
+    normal = " ".join(_normal_number(con, code) for code in sorted(codes, key=lambda found: found.code))
+    con.execute(
+        "create or replace temp table new_values as select id_namespace, region, raw_value, owner_namespace, "
+        f"{f'case {normal} end' if normal else 'null::varchar'} as id_value from plain_phones"
+    )
+    con.execute("drop table phones; drop table plain_phones")
+
+
+def _national_digits(con: Connection, region: str) -> str:
+    """Return the branch for what is dialled in ``region`` as ``00`` and a country, or ``0`` and a number."""
+    usual = national_format(region)
+    if usual is None or not _is_readable(con, usual.whole_pattern):
+        return ""
+    return (
+        f"when region = {literal(region)} and regexp_matches(trim(raw_value), '{_PLAIN_NATIONAL_PHONE}') "
+        f"and regexp_matches(dialled, '^00?[1-9]') and not regexp_full_match(dialled, '{usual.whole_pattern}') "
+        f"then case when starts_with(dialled, '00') then substr(dialled, 3) else '{usual.code}' || substr(dialled, 2) "
+        "end"
+    )
+
+
+def _normal_number(con: Connection, code: CallingCode) -> str:
+    """Return the branch for the digits of a number with this calling code."""
+    national = f"substr(digits, {len(code.code) + 1})"
+    strips = ""
+    if code.prefix_pattern:
+        pattern = f"^(?:{code.prefix_pattern})"
+        if not _is_readable(con, pattern):
+            return ""
+        strips = f"or regexp_matches({national}, '{pattern}')"
+    lengths = ", ".join(str(length) for length in code.lengths)
+    return (
+        f"when starts_with(digits, '{code.code}') and strlen({national}) in ({lengths}) "
+        f"and not (starts_with({national}, '0') {strips}) then '+' || digits"
+    )
+
+
+def _is_readable(con: Connection, pattern: str) -> bool:
+    """Say whether the engine reads a pattern; one that it can't only costs time: numbers are parsed one by one."""
+    try:
+        con.execute(f"select regexp_matches('', '{pattern}')").fetchall()
+    except duckdb.InvalidInputException:
+        return False
+    return True
+
+
+def _normalise_the_rest(con: Connection, rules: IdentifierRules, id_type: str) -> int:
+    """Write temporary table ``parsed``: the normal forms that Python told, or why there is none."""
+    con.execute(
+        "create or replace temp table rest as select row_number() over () - 1 as position, id_namespace, region, "
+        "raw_value, owner_namespace from new_values where id_value is null"
     )
     con.execute(
-        "insert into identity.registry "
-        "select (select coalesce(max(node_id), -1) from identity.registry) "
-        "+ row_number() over (order by id_type, id_namespace, id_value), id_type, id_namespace, id_value "
-        "from new_identifiers"
+        "create or replace temp table parsed (id_namespace varchar, region varchar, raw_value varchar, "
+        "owner_namespace varchar, id_value varchar, problem varchar)"
+    )
+    size = _count(con, "rest")
+    for start in range(0, size, _BATCH):
+        batch: pa.Table = con.sql(
+            "select id_namespace, region, raw_value, owner_namespace from rest "
+            f"where position >= {start} and position < {start + _BATCH}"
+        ).to_arrow_table()
+        con.register("normalised_by_python", _parse(batch, NORMALISERS[id_type], rules.placeholders(id_type)))
+        con.execute("insert into parsed by name select * from normalised_by_python")
+        con.unregister("normalised_by_python")
+    con.execute("drop table rest")
+    return size
+
+
+def _parse(batch: pa.Table, normalise: Normaliser, placeholders: frozenset[str]) -> pa.Table:
+    id_values: list[str | None] = []
+    problems: list[str | None] = []
+    raw_values, regions = (batch.column(name).to_pylist() for name in ("raw_value", "region"))
+    for raw, region in zip(raw_values, regions, strict=True):
+        id_value, problem = normalise(raw, region)
+        if problem is not None and (text := clean_lower_text(raw)) in placeholders:
+            # A placeholder stays visible as a blocked identifier, whatever form its type has.
+            id_value, problem = text, None
+        id_values.append(id_value)
+        problems.append(problem)
+    done = batch.append_column("id_value", pa.array(id_values, pa.string()))
+    return done.append_column("problem", pa.array(problems, pa.string()))
+
+
+#: What `_normalise` and `_normalise_the_rest` found, and whether a raw value is the identifier as it stands.
+_NORMALISED = (
+    "(select *, coalesce(raw_value = id_value and id_namespace = owner_namespace and region = '', false) as is_raw "
+    "from (select *, null::varchar as problem from new_values where id_value is not null "
+    "union all by name select * from parsed))"
+)
+
+
+def _extend_registry(con: Connection, rules: IdentifierRules, id_type: str) -> int:
+    kind = literal(id_type)
+    con.execute(
+        "create or replace temp table new_identifiers as select owner_namespace as id_namespace, id_value, "
+        f"bool_or(is_raw) as is_raw from {_NORMALISED} where id_value is not null group by all"
     )
     con.execute(
-        "insert into identity.normalised_values by name "
-        f"with owned as (select *, {owner} as owner_namespace from new_normalised) "
-        "select o.id_type, o.id_namespace, o.region, o.raw_value, r.node_id, o.problem from owned as o "
-        "left join identity.registry as r on r.id_type = o.id_type and r.id_namespace = o.owner_namespace "
-        "and r.id_value = o.id_value"
+        "update identity.registry set is_raw = true from new_identifiers as n where n.is_raw "
+        f"and registry.is_raw is not true and registry.id_type = {kind} "
+        "and registry.id_namespace = n.id_namespace and registry.id_value = n.id_value"
     )
-    added = _count(con, "new_identifiers")
-    con.execute("drop table new_identifiers")
-    return added
+    before = _count(con, "identity.registry")
+    # The namespace of a global type is always the same one.
+    order = "id_namespace, id_value" if rules.identifiers[id_type].scope == "source" else "id_value"
+    con.execute(
+        "insert into identity.registry by name select (select coalesce(max(node_id), -1) from identity.registry) "
+        f"+ row_number() over (order by {order}) as node_id, {kind} as id_type, id_namespace, id_value, is_raw "
+        f"from new_identifiers anti join (from identity.registry where id_type = {kind}) "
+        "using (id_namespace, id_value)"
+    )
+    con.execute(
+        f"insert into identity.normalised_values by name select {kind} as id_type, n.id_namespace, n.region, "
+        f"n.raw_value, r.node_id, n.problem from (from {_NORMALISED} where not is_raw) as n "
+        f"left join (from identity.registry where id_type = {kind}) as r "
+        "on r.id_namespace = n.owner_namespace and r.id_value = n.id_value"
+    )
+    con.execute("drop table new_identifiers; drop table parsed")
+    return _count(con, "identity.registry") - before
