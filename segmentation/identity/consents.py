@@ -15,7 +15,7 @@ from segmentation.identity.lookup import LOOKUP, filled_columns
 from segmentation.identity.observations import namespace_expression
 from segmentation.identity.versions import superseded_rows
 from segmentation.run import Run
-from segmentation.warehouse import Connection, literal, table_exists
+from segmentation.warehouse import Connection, literal, scalar, table_exists
 
 #: The one state that allows; any other word is a refusal.
 GRANTED = "granted"
@@ -25,7 +25,8 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
     """Fill ``identity.candidate_customer_consents``.
 
     Returns:
-        Consent events of purposes that the catalog does not know (ignored), and of nobody's identifiers.
+        Consent events of purposes that the catalog does not know (ignored) and of nobody's identifiers, and
+        refusals under an identifier of several people, which count for all of them.
     """
     _write_purposes(con, catalog)
     con.execute(
@@ -33,7 +34,11 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
         "(consent_row bigint, node_id bigint, customer_id varchar, purpose varchar, granted_at timestamp, "
         "refused_at timestamp)"
     )
-    counts = {"consent_events_of_unknown_purpose": 0, "consent_events_of_nobody": 0}
+    counts = {
+        "consent_events_of_unknown_purpose": 0,
+        "consent_events_of_nobody": 0,
+        "consent_refusals_under_shared_identifiers": 0,
+    }
     if table_exists(con, "sources", "consent_events"):
         counts = _write_decisions(con, run, catalog)
     con.execute(
@@ -93,10 +98,54 @@ def _write_decisions(con: Connection, run: Run, catalog: IdentityCatalog) -> dic
             f"on l.raw_value = c.{name} and l.id_namespace = {namespace_expression(catalog.rules, name, 'c.source')} "
             "semi join purpose_list as p on p.purpose = c.purpose"
         )
+    ambiguous = _deny_around_shared(con, catalog, names)
     unknown, nobody = con.execute(
         "select count(*) filter (not is_listed), count(*) filter (is_listed and consent_row not in "
         "(select consent_row from decisions)) from "
         "(select consent_row, purpose in (select purpose from purpose_list) as is_listed from consent_rows)"
     ).fetchall()[0]
     con.execute("drop table consent_rows; drop table superseded_consent_events")
-    return {"consent_events_of_unknown_purpose": int(unknown), "consent_events_of_nobody": int(nobody)}
+    return {
+        "consent_events_of_unknown_purpose": int(unknown),
+        "consent_events_of_nobody": int(nobody),
+        "consent_refusals_under_shared_identifiers": ambiguous,
+    }
+
+
+def _deny_around_shared(con: Connection, catalog: IdentityCatalog, names: list[str]) -> int:
+    """Let a refusal that names nobody but an identifier of several people count for all of them.
+
+    Whoever refused is one of the customers with evidence at that identifier, and each of them might be the one.
+    It counts as a refusal of their own identifier beside it, so that a later grant of that one ends it. A grant
+    under such an identifier allows nobody anything, and a placeholder is nobody's.
+
+    Returns:
+        Refusals that reached customers this way.
+    """
+    con.execute(
+        "create or replace temp table ambiguous "
+        "(consent_row bigint, shared_node bigint, purpose varchar, refused_at timestamp)"
+    )
+    for name in names:
+        con.execute(
+            "insert into ambiguous select c.consent_row, v.node_id, c.purpose, c.occurred_at from consent_rows as c "
+            "join (select distinct id_namespace, raw_value, node_id from identity.normalised_values "
+            f"where id_type = {literal(name)}) as v on v.raw_value = c.{name} "
+            f"and v.id_namespace = {namespace_expression(catalog.rules, name, 'c.source')} "
+            "join excluded as x on x.node_id = v.node_id and x.status = 'shared' "
+            "semi join purpose_list as p on p.purpose = c.purpose "
+            "where not c.is_granted and c.consent_row not in (select consent_row from decisions)"
+        )
+    con.execute(
+        "insert into decisions with beside as ("
+        "select node_a as shared_node, node_b as node_id from links union "
+        "select node_b as shared_node, node_a as node_id from links) "
+        "select distinct a.consent_row, m.node_id, m.customer_id, a.purpose, null::timestamp, a.refused_at "
+        "from ambiguous as a join beside as b using (shared_node) "
+        "join identity.candidate_identifier_map as m on m.node_id = b.node_id"
+    )
+    reached = int(
+        str(scalar(con, "select count(distinct consent_row) from ambiguous semi join decisions using (consent_row)"))
+    )
+    con.execute("drop table ambiguous")
+    return reached

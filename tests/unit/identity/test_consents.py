@@ -103,6 +103,36 @@ def test_events_that_reach_nobody_are_counted(world, run):
     assert report == [(2, 1)]
 
 
+def test_a_refusal_under_a_shared_address_holds_for_all_who_use_it(world, run, later):
+    family = [f"u{number}" for number in range(4)]
+    for user in family:
+        world.add("orders", user_id=user, email="family@shop.com")
+        _decide(world, "analytics", "granted", user_id=user)
+    world.add("orders", user_id="stranger")
+    _decide(world, "analytics", "granted", user_id="stranger")
+    _decide(world, "analytics", "denied", at=DAY + timedelta(days=1), email="Family@shop.com ")
+    world.resolve(run)
+    assert world.rows("select status from identity.identifiers where id_value = 'family@shop.com'") == [("shared",)]
+    assert [_allowed(world, user) for user in family] == [set()] * 4
+    assert _allowed(world, "stranger") == {"analytics"}
+    counted = "select consent_refusals_under_shared_identifiers, consent_events_of_nobody from identity.candidate"
+    assert world.rows(counted) == [(1, 0)]
+    # One of them says for themselves that they agree; a grant under the shared address says nothing.
+    _decide(world, "analytics", "granted", at=DAY + timedelta(days=2), user_id="u2")
+    _decide(world, "analytics", "granted", at=DAY + timedelta(days=2), email="family@shop.com")
+    world.resolve(later(2))
+    assert [_allowed(world, user) for user in family] == [set(), set(), {"analytics"}, set()]
+
+
+def test_a_refusal_that_names_one_person_stays_with_that_person(world, run):
+    for user in ("u0", "u1", "u2", "u3"):
+        world.add("orders", user_id=user, email="family@shop.com")
+        _decide(world, "analytics", "granted", user_id=user)
+    _decide(world, "analytics", "denied", at=DAY + timedelta(days=1), user_id="u1", email="family@shop.com")
+    world.resolve(run)
+    assert [_allowed(world, user) for user in ("u0", "u1", "u2", "u3")] == [{"analytics"}, set(), *[{"analytics"}] * 2]
+
+
 @pytest.mark.parametrize(
     ("text", "message", "line"),
     [
