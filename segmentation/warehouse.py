@@ -183,6 +183,33 @@ class Warehouse:
         draft.replace(self.published_path)
         return copied
 
+    def rewrite(self) -> int:
+        """Write the live file anew, so that nothing that was deleted remains in it; return its bytes.
+
+        Deleting rows leaves their bytes in free blocks of the file, checkpoint or not. The new file takes the
+        old one's place at once: a kill before that leaves the old one, with nothing lost. Needs room for both.
+
+        Raises:
+            WarehouseBusyError: Another process held it for longer than ``lock_wait_seconds``.
+            StrataError: Its disk is full.
+        """
+        draft = self.path.with_name(self.path.name + ".rewritten")
+        with self.exclusive(), self._full_disk_told():
+            draft.unlink(missing_ok=True)
+            con = self._connect(self.path, read_only=False)
+            try:
+                name = scalar(con, "select current_database()")
+                con.execute(f"attach {literal(str(draft))} as rewritten")
+                con.execute(f"copy from database {quote(str(name))} to rewritten")
+                con.execute("detach rewritten")
+            finally:
+                con.close()
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            draft.replace(self.path)
+            self.path.with_name(self.path.name + ".wal").unlink(missing_ok=True)
+        return self.path.stat().st_size
+
     def _connect(self, path: Path, *, read_only: bool) -> Connection:
         con = self._open(path, read_only=read_only)
         if not read_only:
