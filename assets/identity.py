@@ -5,6 +5,7 @@ Belongs here: the order of the steps. The work is in `segmentation/identity`, th
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 
@@ -14,10 +15,12 @@ from assets.stage_assets import candidate_arguments, materialize_tables, publish
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
+from segmentation import audit
 from segmentation.identity.candidate import build_candidate
 from segmentation.identity.catalog import load_identity_catalog
 from segmentation.identity.publish import publish
 from segmentation.identity.state import export_state
+from segmentation.warehouse import Connection
 
 STAGE = stage("identity")
 
@@ -60,6 +63,7 @@ def publish_identity(context: dg.AssetExecutionContext, strata: StrataResource) 
         ledger.require_passed(con, STAGE.name, run)
         publish(con, run)
         export_state(con, strata.settings.identity_state_folder, run)
+        _copy_audit_log(context, con, strata.settings.audit_folder)
         sizes = con.execute(
             "select case when n_nodes < 8 then n_nodes::varchar else '8 or more' end as size, count(*) as n "
             "from identity.customers where status = 'active' group by 1 order by 1"
@@ -73,6 +77,15 @@ def publish_identity(context: dg.AssetExecutionContext, strata: StrataResource) 
             "edges": {"rejected": markdown_table(["rule", "edges"], rejected)},
         }
         yield from materialize_tables(con, STAGE, TABLES, extra)
+
+
+def _copy_audit_log(context: dg.AssetExecutionContext, con: Connection, folder: Path) -> None:
+    """Keep the head of the audit log out of the warehouse's reach, daily; a damaged log holds no customer back."""
+    problem = audit.verify(con, folder).problem
+    if problem:
+        context.log.error(f"the audit log is not whole: {problem}; repair: strata audit verify")
+    else:
+        audit.keep_copy(con, folder)
 
 
 ASSETS = [identity_candidate, publish_identity]

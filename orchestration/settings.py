@@ -93,6 +93,11 @@ class Settings(BaseSettings):
         return self.data / "state" / "identity"
 
     @property
+    def audit_folder(self) -> Path:
+        """Where the audit log has its copy, out of the warehouse's reach."""
+        return self.data / "state" / "audit"
+
+    @property
     def sync_state(self) -> str:
         """SQLAlchemy URL of the sync state database."""
         if self.sync_state_url:

@@ -120,6 +120,11 @@ def append(
     return entry
 
 
+def next_seq(con: Connection) -> int:
+    """Return the number that the next row will have."""
+    return _head(con)[0] + 1
+
+
 def verify(con: Connection, folder: Path | None = None) -> AuditReport:
     """Check every row of the log against its chain, and the log against its copy.
 

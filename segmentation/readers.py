@@ -19,6 +19,8 @@ READABLE_TABLES: tuple[tuple[str, str], ...] = (
     ("identity", "events"),
     ("identity", "profiles"),
     ("identity", "rules"),
+    ("identity", "publications"),
+    ("identity", "acknowledgements"),
 )
 
 

@@ -158,22 +158,32 @@ def _readers_copy(settings: Settings) -> Finding:
 
 
 def restore(
-    what: Annotated[str, typer.Argument(help="What to restore; only `identity` can't be rebuilt from sources.")],
+    what: Annotated[str, typer.Argument(help="`identity` or `audit`: what can't be rebuilt from sources.")],
     folder: Annotated[Path | None, typer.Option(help="Export to restore; default: the newest.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Bring back the state that no source can rebuild: customer ids and their history."""
+    """Bring back what no source can rebuild: customer ids with their history, or the audit log."""
+    from segmentation import audit
+    from segmentation.contracts import ensure_schema
     from segmentation.identity.state import restore_state
+    from segmentation.warehouse import transaction
 
-    if what != "identity":
+    if what not in {"identity", "audit"}:
         raise StrataError(
-            f"there is nothing to restore called {what!r}", expected="identity", repair="strata restore identity"
+            f"there is nothing to restore called {what!r}",
+            expected="identity or audit",
+            repair="strata restore identity",
         )
     settings = Settings.load()
     with settings.warehouse.write() as con:
-        rows = restore_state(con, folder or settings.identity_state_folder)
+        if what == "identity":
+            rows = restore_state(con, folder or settings.identity_state_folder)
+        else:
+            ensure_schema(con, "identity")
+            with transaction(con):
+                rows = {"audit_log": audit.restore_log(con, folder or settings.audit_folder)}
     if as_json:
         print_json(rows)
         return
     out.print(table(["table", "rows"], sorted(rows.items())))
-    out.print("Next: strata run")
+    out.print("Next: strata run" if what == "identity" else "Next: strata audit verify")

@@ -6,7 +6,7 @@ Belongs here: the group, and which module has each of its commands. Does not bel
 
 import typer
 
-from orchestration.commands import identity_matching
+from orchestration.commands import identity_matching, identity_steward
 
 group = typer.Typer(
     name="identity",
@@ -15,4 +15,5 @@ group = typer.Typer(
     rich_markup_mode=None,
 )
 
+identity_steward.register(group)
 identity_matching.register(group)

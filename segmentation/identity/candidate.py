@@ -15,7 +15,7 @@ from segmentation.identity.figures import write_figures
 from segmentation.identity.guards import judge_identifiers
 from segmentation.identity.lookup import write_lookup
 from segmentation.identity.observations import observe
-from segmentation.identity.operator_rules import prepare_rules
+from segmentation.identity.operator_rules import newest_decision, prepare_rules
 from segmentation.identity.profiles import write_profiles
 from segmentation.identity.rule_effects import add_links, add_owners, mark_manual_matches, name_causes
 from segmentation.identity.tables import create_candidate_tables
@@ -62,6 +62,7 @@ def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog) -> Stag
         create_candidate_tables(con)
         counted = observe(con, run, rules)
         rules = prepare_rules(con, run, rules)
+        counted["decision_seq"] = newest_decision(con)
         judge_identifiers(con, rules)
         link(con, rules)
         add_links(con)
@@ -78,7 +79,7 @@ def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog) -> Stag
         write_accounts(con, run, rules)
         counted |= write_consents(con, run, catalog)
         write_profiles(con, run, rules)
-        figures = write_figures(con, rules, counted)
+        figures = write_figures(con, run, rules, counted)
         for table in _TEMPORARY:
             con.execute(f"drop table if exists {table}")
         candidate_id = stamp_candidate(con, "identity", run)

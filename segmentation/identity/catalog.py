@@ -28,6 +28,7 @@ NORMALISATION_VERSION = 1
 
 Limit = Annotated[int, Field(ge=1)]
 Tier = Annotated[int, Field(ge=1, le=3)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Strict(BaseModel):
@@ -63,6 +64,29 @@ class EntityEvidence(_Strict):
     evidence_tiers: dict[str, Tier] = {}
 
 
+class KnownComponent(_Strict):
+    """A largest raw component that people have looked at: up to this share of all identifiers it holds nothing back."""
+
+    ratio: Share
+    author: Annotated[str, Field(min_length=1)]
+    reason: Annotated[str, Field(min_length=1)]
+
+
+class PublishGate(_Strict):
+    """From when on a candidate is unusual (rule R7); ``identifiers.yml`` explains each."""
+
+    raw_max_component_ratio: Share = 0.001
+    known_raw_component: KnownComponent | None = None
+    known_id_churn_ratio: Share = 0.005
+    known_ids_min: Annotated[int, Field(ge=0)] = 20
+    merges_factor: Annotated[float, Field(gt=0)] = 5.0
+    merges_min: Annotated[int, Field(ge=0)] = 20
+    rejected_edge_factor: Annotated[float, Field(gt=0)] = 2.0
+    rejected_edge_ratio_min: Share = 0.01
+    history: Limit = 28
+    history_min: Limit = 5
+
+
 class IdentifierRules(_Strict):
     """The whole of ``identifiers.yml``; ``decisions`` are those of people (`decisions.py`)."""
 
@@ -74,6 +98,7 @@ class IdentifierRules(_Strict):
     verified_account_alias: Limit = 1
     identifiers: dict[str, IdentifierType]
     entities: dict[str, EntityEvidence]
+    publish_gate: PublishGate = PublishGate()
     decisions: tuple[CatalogDecision, ...] = Field(default=(), strict=False)
 
     @property

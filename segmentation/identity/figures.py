@@ -3,7 +3,9 @@
 Belongs here: measuring the candidate. Does not belong here: what is good enough (the gate's suite).
 """
 
+from segmentation.identity.acknowledgements import find_allowances
 from segmentation.identity.catalog import IdentifierRules
+from segmentation.run import Run
 from segmentation.warehouse import Connection
 
 #: Figures by name; each is one query with one value over candidate and published tables.
@@ -51,15 +53,16 @@ _RATIOS = {
 }
 
 
-def write_figures(con: Connection, rules: IdentifierRules, counted: dict[str, int]) -> dict[str, int | float]:
+def write_figures(con: Connection, run: Run, rules: IdentifierRules, counted: dict[str, int]) -> dict[str, int | float]:
     """Write ``identity.candidate``: one row, one column per figure; return the row.
 
     Args:
         con: The warehouse, all candidate tables filled.
-        rules: Give the limits, which the row repeats so that a gate can compare.
+        run: What was published before its ``as_of`` says what is usual.
+        rules: Give the limits, which the row repeats as ``…_allowed`` so that a gate can compare.
         counted: Figures that earlier steps counted on the way.
     """
-    integers = {**counted, "max_nodes_allowed": rules.max_nodes}
+    integers = dict(counted)
     for name, query in _QUERIES.items():
         integers[name] = int(con.execute(query).fetchall()[0][0])
     ratios = {
@@ -67,5 +70,8 @@ def write_figures(con: Connection, rules: IdentifierRules, counted: dict[str, in
     }
     columns = [f"{value}::bigint as {name}" for name, value in integers.items()]
     columns += [f"{value!r}::double as {name}" for name, value in ratios.items()]
+    allowed = find_allowances(con, run, rules, {**integers, **ratios})
+    # Null where nothing is unusual yet.
+    columns += [f"{'null' if value is None else repr(value)}::double as {name}" for name, value in allowed.items()]
     con.execute(f"create table identity.candidate as select {', '.join(columns)}")
-    return {**integers, **ratios}
+    return {**integers, **ratios, **{name: value for name, value in allowed.items() if value is not None}}

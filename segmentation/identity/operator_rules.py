@@ -92,6 +92,11 @@ def read_rules(con: Connection, table: str = "identity.rules") -> list[Rule]:
     return [Rule(**one | {name: tuple(one[name] or ()) for name in lists}) for one in found]
 
 
+def newest_decision(con: Connection) -> int:
+    """Return the number of the newest decision of a command, 0 where there is none."""
+    return int(con.execute("select coalesce(max(decision_seq), 0) from identity.rules").fetchall()[0][0])
+
+
 def write_rules(con: Connection, rules: Iterable[Rule], table: str) -> None:
     """Add rules to a table."""
     marks = ", ".join("?" for _ in RULE_COLUMNS)
@@ -165,7 +170,7 @@ def prepare_rules(con: Connection, run: Run, rules: IdentifierRules) -> Identifi
     # Catalog first: where two rules set one limit and begin together, a command's is the later decision.
     in_force = [one for one in (*written, *known) if one.holds_at(run.as_of)]
     named = {node for one in in_force for node in (*one.nodes, *one.other_nodes)}
-    require_consistent(in_force, _types(con, named), f"identity.rules, {IDENTIFIERS_FILE}")
+    require_consistent(in_force, node_types(con, named), f"identity.rules, {IDENTIFIERS_FILE}")
     write_rules(con, in_force, "identity.candidate_rules")
     _write_pairs(con, in_force)
     _write_blocks(con, in_force)
@@ -187,7 +192,8 @@ def with_limits(rules: IdentifierRules, in_force: Sequence[Rule]) -> IdentifierR
     return rules.model_copy(update={"max_nodes": max_nodes, "identifiers": kinds})
 
 
-def _types(con: Connection, nodes: set[int]) -> dict[int, str]:
+def node_types(con: Connection, nodes: set[int]) -> dict[int, str]:
+    """Return the type of identifier of each node that the registry knows."""
     if not nodes:
         return {}
     named = ", ".join(map(str, sorted(nodes)))

@@ -54,6 +54,19 @@ def keep_rules(con: Connection, run: Run) -> None:
     con.execute("insert into identity.rules by name select * from identity.candidate_rules where origin = 'catalog'")
 
 
+def append_publication(con: Connection, run: Run) -> None:
+    """Keep the figures that later candidates are compared with; publishing a run again replaces its own."""
+    con.execute("delete from identity.publications where run_id = ?", [run.run_id])
+    con.execute(
+        "insert into identity.publications by name select "
+        "(select coalesce(max(publication_seq), 0) + 1 from identity.publications) as publication_seq, "
+        "$as_of as as_of, decision_seq, n_identifiers, raw_max_component, known_before, known_moved, merges, splits, "
+        "n_edges, n_edges_rejected, max_customer_nodes, $run_id as run_id, $recorded_at as recorded_at "
+        "from identity.candidate",
+        {"as_of": run.as_of, "run_id": run.run_id, "recorded_at": run.recorded_at},
+    )
+
+
 def swap_tables(con: Connection, _run: Run) -> None:
     """Give the candidate tables the published names; tables that are in place already stay."""
     kinds = relations(con, "identity")
@@ -68,6 +81,7 @@ STEPS: dict[str, Callable[[Connection, Run], None]] = {
     "close_history": close_history,
     "open_history": open_history,
     "keep_rules": keep_rules,
+    "append_publication": append_publication,
     "swap_tables": swap_tables,
 }
 

@@ -132,6 +132,36 @@ create table if not exists identity.rules (
     recorded_at timestamp not null
 );
 
+-- Every publication, with the figures that the gate compares later candidates with.
+create table if not exists identity.publications (
+    publication_seq bigint not null,
+    as_of timestamp not null,
+    decision_seq bigint not null,      -- newest decision of a command that it knew
+    n_identifiers bigint not null,
+    raw_max_component bigint not null,
+    known_before bigint not null,
+    known_moved bigint not null,
+    merges bigint not null,
+    splits bigint not null,
+    n_edges bigint not null,
+    n_edges_rejected bigint not null,
+    max_customer_nodes bigint not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- Findings of the gate that a person has looked at and found right (acknowledgements.py).
+create table if not exists identity.acknowledgements (
+    acknowledgement_seq bigint not null,
+    truth varchar not null,
+    candidate_id varchar not null,     -- what was found unusual
+    publication_seq bigint not null,   -- what was published then; 0 before the first publication
+    value double not null,             -- how much it was
+    author varchar not null,
+    reason varchar not null,
+    recorded_at timestamp not null
+);
+
 -- How a row of a source finds its customer: look up its raw identifier values, best type first (see
 -- entities.IDENTITY_COLUMNS), and take the first that is here. Blocked and shared values are not here.
 create table if not exists identity.identifier_lookup (

@@ -26,6 +26,8 @@ STATE_TABLES = (
     "customer_aliases",
     "events",
     "rules",
+    "publications",
+    "acknowledgements",
 )
 
 #: Tables that follow from the state and the sources; restoring empties them, the next run fills them.

@@ -47,10 +47,14 @@ MISTAKES = {
     "consent_is_never_from_the_future": f"update {CONSENTS} set decided_at = timestamp '2026-11-02'",
     "consent_is_given_by_active_customers": f"update {CONSENTS} set customer_id = 'c_retired'",
     "edges_name_their_ends_in_order": "update identity.candidate_edges set node_a = 2, node_b = 1",
-    "known_customers_keep_their_id": f"update {FIGURES} set known_moved = 20, known_id_churn_ratio = 0.06",
-    "almost_all_known_customers_keep_their_id": f"update {FIGURES} set known_moved = 20, known_id_churn_ratio = 0.01",
+    "largest_raw_component_is_known": f"update {FIGURES} set raw_max_component = 101",
+    "known_customers_keep_their_id": f"update {FIGURES} set known_moved = 21",
+    "merges_are_usual": f"update {FIGURES} set merges = 26",
+    "refused_links_are_usual": f"update {FIGURES} set rejected_edge_ratio = 0.17",
     "few_customers_retire": f"update {FIGURES} set retired = 20, n_customers = 79",
-    "few_links_are_refused": f"update {FIGURES} set rejected_edge_ratio = 0.3",
+    "few_links_are_refused": (
+        f"update {FIGURES} set rejected_edge_ratio = 0.3, rejected_edge_ratio_allowed = null, merges_allowed = null"
+    ),
     "most_rows_belong_to_somebody": f"update {FIGURES} set attributable_row_ratio = 0.4",
 }
 
@@ -62,7 +66,9 @@ def good(con: Connection, run: Run) -> Connection:
     contracts.stamp_candidate(con, "identity", run)
     con.execute(
         f"create table {FIGURES} as select 2 as max_customer_nodes, 100 as max_nodes_allowed, 1 as known_moved, "
-        "9 as known_before, 0.11 as known_id_churn_ratio, 1 as n_edges_rejected, 10 as n_edges, 2 as n_customers, "
+        "9 as known_before, 20 as known_moved_allowed, 9 as n_identifiers, 100 as raw_max_component, "
+        "100 as raw_max_component_allowed, 25 as merges, 25 as merges_allowed, "
+        "0.16 as rejected_edge_ratio_allowed, 1 as n_edges_rejected, 10 as n_edges, 2 as n_customers, "
         "0.1 as rejected_edge_ratio, 9 as rows_attributable, 10 as rows_read, 0.9 as attributable_row_ratio, "
         "1 as retired"
     )
