@@ -9,9 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata
+from assets.metadata import bar_chart, catalog_link, line_chart, markdown_table, report_metadata
 from assets.sources import TABLES as SOURCE_TABLES
-from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
+from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
@@ -19,6 +19,7 @@ from segmentation import audit
 from segmentation.identity.candidate import build_candidate
 from segmentation.identity.catalog import load_identity_catalog
 from segmentation.identity.publish import publish
+from segmentation.identity.scorecard import evaluate, keep_run_figures, read_trend
 from segmentation.identity.state import export_state
 from segmentation.warehouse import Connection
 
@@ -36,6 +37,14 @@ TABLES = {
     "customer_consents": "Consent per customer and purpose as of the run; no row means no.",
     "profiles": "One profile per customer: the best known value of each attribute.",
     "events": "What happened to customer ids: create, merge, split, unmerge, retire.",
+}
+
+#: Charts over runs, where there are such figures.
+_TRENDS = {
+    "pairwise_f1": "F1 of pairs, by run",
+    "known_profiles_mixing_people": "Known customers that mix people, by run",
+    "n_customers": "Customers, by run",
+    "id_churn_pct": "Identifiers that changed customer, % by run",
 }
 
 
@@ -88,4 +97,32 @@ def _copy_audit_log(context: dg.AssetExecutionContext, con: Connection, folder: 
         audit.keep_copy(con, folder)
 
 
-ASSETS = [identity_candidate, publish_identity]
+@dg.asset(
+    key=[STAGE.schema, "metrics"],
+    deps=[[STAGE.schema, "identifier_map"], [STAGE.schema, "edges"]],
+    description="How each run went, and how it scored against labels where there are some.",
+    group_name=STAGE.name,
+    owners=[STAGE.owner],
+    kinds={"duckdb", "table"},
+    **WRITES_WAREHOUSE,
+)
+def identity_metrics(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+    """Keep how the published run went; nothing waits for it, so labels that can't be read stop nobody."""
+    run = run_from_context(context, strata)
+    settings = strata.settings
+    with strata.warehouse().write() as con:
+        metrics = keep_run_figures(con, recorded_at=run.recorded_at)
+        if settings.identity_truth:
+            rules = load_identity_catalog(settings.catalog).rules
+            metrics += evaluate(con, settings.identity_truth, rules, recorded_at=run.recorded_at).metrics
+        # Each figure by its name, so that Dagster plots it over time; charts beside them for one look at all runs.
+        metadata: dict[str, dg.MetadataValue] = {
+            one.metric: dg.MetadataValue.float(one.value) for one in metrics if one.value is not None and not one.slice
+        }
+        for name, title in _TRENDS.items():
+            if trend := read_trend(con, name):
+                metadata[f"{name}_by_run"] = line_chart(title, trend)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+ASSETS = [identity_candidate, publish_identity, identity_metrics]

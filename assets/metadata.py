@@ -7,6 +7,7 @@ figure that the domain did not already compute.
 import base64
 import html
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +18,8 @@ from segmentation.warehouse import Connection, count, table_exists
 _BAR_HEIGHT = 22
 _LABEL_WIDTH = 190
 _BAR_WIDTH = 380
+_LINE_WIDTH = 480
+_LINE_HEIGHT = 90
 
 
 def report_metadata(report: StageReport) -> dict[str, dg.MetadataValue]:
@@ -99,6 +102,34 @@ def bar_chart(title: str, values: Mapping[str, int]) -> dg.MetadataValue:
         f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
         f'<text x="8" y="18" font-weight="bold">{html.escape(title)}</text>{"".join(bars)}</svg>'
     )
+    return _picture(title, svg)
+
+
+def line_chart(title: str, values: Mapping[datetime, float]) -> dg.MetadataValue:
+    """A line over moments as an inline picture, its scale from the lowest to the highest value."""
+    low, high = min(values.values()), max(values.values())
+    span, steps = (high - low) or 1.0, max(1, len(values) - 1)
+    points = [
+        (8 + _LINE_WIDTH * index / steps, 32 + _LINE_HEIGHT * (1 - (value - low) / span if high > low else 0.5))
+        for index, value in enumerate(values.values())
+    ]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="#4f43dd"/>' for x, y in points)
+    first, last = (f"{moment:%Y-%m-%d}" for moment in (min(values), max(values)))
+    right, bottom = 8 + _LINE_WIDTH, 32 + _LINE_HEIGHT
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{right + 100}" height="{bottom + 28}" '
+        f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
+        f'<text x="8" y="18" font-weight="bold">{html.escape(title)}</text>'
+        f'<polyline points="{line}" fill="none" stroke="#4f43dd" stroke-width="1.5"/>{dots}'
+        f'<text x="{right + 8}" y="36">{high:,.4g}</text><text x="{right + 8}" y="{bottom}">{low:,.4g}</text>'
+        f'<text x="8" y="{bottom + 20}">{first}</text>'
+        f'<text x="{right}" y="{bottom + 20}" text-anchor="end">{last}</text></svg>'
+    )
+    return _picture(title, svg)
+
+
+def _picture(title: str, svg: str) -> dg.MetadataValue:
     encoded = base64.b64encode(svg.encode()).decode()
     return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{encoded})")
 

@@ -50,11 +50,14 @@ class Settings(BaseSettings):
         default=10, ge=0, description="How long a landed file must be quiet before it starts a run."
     )
     alert_webhook_url: SecretStr | None = Field(default=None, description="Where alerts are posted as JSON.")
+    identity_truth: Path | None = Field(
+        default=None, description="Labels that every run of identity is scored against."
+    )
     sync_state_url: SecretStr | None = Field(
         default=None, description="SQLAlchemy URL of the sync state database; default: SQLite in <data>."
     )
 
-    @field_validator("data", "catalog", "landing", "dbt_project", "dagster_home")
+    @field_validator("data", "catalog", "landing", "dbt_project", "dagster_home", "identity_truth")
     @classmethod
     def _make_absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path

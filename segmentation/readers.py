@@ -17,6 +17,7 @@ READABLE_TABLES: tuple[tuple[str, str], ...] = (
     ("identity", "identifier_map"),
     ("identity", "identifier_lookup"),
     ("identity", "events"),
+    ("identity", "metrics"),
     ("identity", "profiles"),
     ("identity", "rules"),
     ("identity", "publications"),

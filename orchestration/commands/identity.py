@@ -6,7 +6,7 @@ Belongs here: the group, and which module has each of its commands. Does not bel
 
 import typer
 
-from orchestration.commands import identity_matching, identity_steward
+from orchestration.commands import identity_evaluation, identity_matching, identity_steward
 
 group = typer.Typer(
     name="identity",
@@ -17,3 +17,4 @@ group = typer.Typer(
 
 identity_steward.register(group)
 identity_matching.register(group)
+identity_evaluation.register(group)

@@ -1,7 +1,7 @@
 """How right a partition is, against labels: pairwise, B-cubed, whole clusters, edges before closure.
 
 Belongs here: scores of plain tables (record, cluster, truth), with intervals. Does not belong here: where
-labels come from (`truth.py`), or what a run keeps of its scores (`metrics.py`).
+labels come from (`truth.py`), or what a run keeps of its scores (`scorecard.py`).
 
 All of it is counted from the contingency table of truth and clusters: no pair of records is ever written,
 so a cluster of a million costs what a million clusters of one cost.
@@ -83,8 +83,8 @@ def score_clusters(con: Connection, records: str, *, resamples: int = 400, seed:
         con.execute(f"drop table {table}")
     return [
         *_bootstrapped(bags, resamples, seed),
-        _share_of("over_merged_customers", mixed, clusters),
-        _share_of("split_persons", split, entities),
+        count_of("over_merged_customers", mixed, clusters),
+        count_of("split_persons", split, entities),
         Metric("customer_count_error_pct", 100.0 * (clusters - entities) / entities, n=entities),
         Metric("label_coverage", labelled / rows, n=rows),
     ]
@@ -128,8 +128,10 @@ def proportion(metric: str, part: int, whole: int, *, slice: str = "") -> Metric
     return Metric(metric, part / whole, low, high, whole, slice)
 
 
-def _share_of(metric: str, part: int, whole: int) -> Metric:
+def count_of(metric: str, part: int, whole: int) -> Metric:
     """Return a count out of ``whole``; its interval is that of the share."""
+    if not whole:
+        return Metric(metric, 0.0)
     low, high = _wilson(part, whole)
     return Metric(metric, float(part), low * whole, high * whole, whole)
 

@@ -207,3 +207,17 @@ create table if not exists identity.profiles (
     run_id varchar not null,
     recorded_at timestamp not null
 );
+
+-- How each run went, and how it scored where there were labels.
+create table if not exists identity.metrics (
+    run_id varchar not null,
+    as_of timestamp not null,
+    metric varchar not null,
+    slice varchar not null,            -- what part it is about, such as a rule; '' for all
+    value double,                      -- null where it is not defined
+    ci_low double,                     -- its 95 % interval
+    ci_high double,
+    n bigint not null,                 -- pairs, records, customers, people or edges that it was measured on
+    truth varchar,                     -- file of the labels; null for what needs none
+    recorded_at timestamp not null
+);

@@ -68,7 +68,9 @@ class Installation:
         DIARIES: Tables that gain rows by every run, whatever it finds.
     """
 
-    DIARIES = frozenset({"segments.publications", "sync.runs", "sync.receipts", "sync.reconciliations"})
+    DIARIES = frozenset(
+        {"identity.metrics", "segments.publications", "sync.runs", "sync.receipts", "sync.reconciliations"}
+    )
 
     def __init__(self, data: Path) -> None:
         self.settings = Settings(data=data, dagster_home=data / "home", lock_wait_seconds=5)
