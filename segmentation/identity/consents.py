@@ -13,6 +13,7 @@ import pyarrow as pa
 from segmentation.identity.catalog import IdentityCatalog
 from segmentation.identity.lookup import LOOKUP, filled_columns
 from segmentation.identity.observations import namespace_expression
+from segmentation.identity.values import known_values
 from segmentation.identity.versions import superseded_rows
 from segmentation.run import Run
 from segmentation.warehouse import Connection, literal, scalar, table_exists
@@ -129,8 +130,8 @@ def _deny_around_shared(con: Connection, catalog: IdentityCatalog, names: list[s
     for name in names:
         con.execute(
             "insert into ambiguous select c.consent_row, v.node_id, c.purpose, c.occurred_at from consent_rows as c "
-            "join (select distinct id_namespace, raw_value, node_id from identity.normalised_values "
-            f"where id_type = {literal(name)}) as v on v.raw_value = c.{name} "
+            f"join (select distinct id_namespace, raw_value, node_id from ({known_values(name)})) as v "
+            f"on v.raw_value = c.{name} "
             f"and v.id_namespace = {namespace_expression(catalog.rules, name, 'c.source')} "
             "join excluded as x on x.node_id = v.node_id and x.status = 'shared' "
             "semi join purpose_list as p on p.purpose = c.purpose "
