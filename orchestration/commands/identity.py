@@ -6,7 +6,7 @@ Belongs here: the group, and which module has each of its commands. Does not bel
 
 import typer
 
-from orchestration.commands import identity_evaluation, identity_matching, identity_steward
+from orchestration.commands import identity_evaluation, identity_matching, identity_questions, identity_steward
 
 group = typer.Typer(
     name="identity",
@@ -15,6 +15,7 @@ group = typer.Typer(
     rich_markup_mode=None,
 )
 
+identity_questions.register(group)
 identity_steward.register(group)
 identity_matching.register(group)
 identity_evaluation.register(group)

@@ -21,7 +21,7 @@ from segmentation.contracts import ensure_schema
 from segmentation.errors import StrataError
 from segmentation.identity.catalog import IdentifierRules, load_identifier_rules
 from segmentation.identity.explain import resolve_customer
-from segmentation.identity.operator_rules import Rule, read_rules
+from segmentation.identity.operator_rules import Rule, node_types, published_moment, read_rules
 from segmentation.identity.references import find_nodes
 from segmentation.identity.rule_book import (
     Draft,
@@ -30,7 +30,6 @@ from segmentation.identity.rule_book import (
     add_rule,
     end_rule,
     is_pending,
-    published_moment,
 )
 from segmentation.identity.rule_words import describe_rule
 from segmentation.warehouse import Connection, scalar, transaction
@@ -261,7 +260,8 @@ def _decided(con: Connection, rule: Rule) -> Decided:
         state = "in force"
     else:
         state = "to begin" if rule.valid_from > moment else "ended"
-    return Decided(rule, describe_rule(con, rule), state)
+    types = node_types(con, {*rule.nodes, *rule.other_nodes})
+    return Decided(rule, describe_rule(rule, types), state)
 
 
 def _show(decided: Decided, *, as_json: bool) -> None:

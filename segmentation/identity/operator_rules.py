@@ -12,10 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from segmentation.contracts import latest_candidate
 from segmentation.errors import StrataError
 from segmentation.identity.catalog import IDENTIFIERS_FILE, IdentifierRules
 from segmentation.identity.contradictions import require_consistent
 from segmentation.identity.decisions import (
+    ALWAYS,
     BlockPattern,
     BlockValue,
     CatalogDecision,
@@ -90,6 +92,12 @@ def read_rules(con: Connection, table: str = "identity.rules") -> list[Rule]:
     found = [dict(zip(RULE_COLUMNS, row, strict=True)) for row in rows]
     lists = ("nodes", "other_nodes")
     return [Rule(**one | {name: tuple(one[name] or ()) for name in lists}) for one in found]
+
+
+def published_moment(con: Connection) -> datetime:
+    """Return the moment that published identity describes; before the first publication, the beginning of time."""
+    served = latest_candidate(con, "identity", published=True)
+    return served.as_of if served else ALWAYS
 
 
 def newest_decision(con: Connection) -> int:
@@ -192,12 +200,12 @@ def with_limits(rules: IdentifierRules, in_force: Sequence[Rule]) -> IdentifierR
     return rules.model_copy(update={"max_nodes": max_nodes, "identifiers": kinds})
 
 
-def node_types(con: Connection, nodes: set[int]) -> dict[int, str]:
-    """Return the type of identifier of each node that the registry knows."""
+def node_types(con: Connection, nodes: set[int], table: str = "identity.registry") -> dict[int, str]:
+    """Return the type of identifier of each node that a table of identifiers knows."""
     if not nodes:
         return {}
     named = ", ".join(map(str, sorted(nodes)))
-    rows = con.execute(f"select node_id, id_type from identity.registry where node_id in ({named})").fetchall()
+    rows = con.execute(f"select node_id, id_type from {table} where node_id in ({named})").fetchall()
     return dict(rows)
 
 

@@ -11,14 +11,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from segmentation import audit
-from segmentation.contracts import latest_candidate
 from segmentation.errors import NotFoundError, StrataError, did_you_mean
 from segmentation.identity.acknowledgements import Acknowledgement
 from segmentation.identity.acknowledgements import acknowledge as write_acknowledgement
 from segmentation.identity.catalog import IdentifierRules, pattern_fault
 from segmentation.identity.contradictions import require_consistent
-from segmentation.identity.decisions import ALWAYS, MAX_IDENTIFIERS
-from segmentation.identity.operator_rules import Rule, catalog_rules, node_types, read_rules, write_rules
+from segmentation.identity.decisions import MAX_IDENTIFIERS
+from segmentation.identity.operator_rules import (
+    Rule,
+    catalog_rules,
+    node_types,
+    published_moment,
+    read_rules,
+    write_rules,
+)
 from segmentation.warehouse import Connection, scalar
 
 #: Something that looks like an e-mail address: a reason is kept for good, and names nobody.
@@ -213,12 +219,6 @@ def is_pending(con: Connection, rule: Rule) -> bool:
         "(select max(publication_seq) from identity.publications)",
     )
     return rule.origin != "catalog" and (known is None or rule.decision_seq > int(str(known)))
-
-
-def published_moment(con: Connection) -> datetime:
-    """Return the moment that published identity describes; before the first publication, the beginning of time."""
-    served = latest_candidate(con, "identity", published=True)
-    return served.as_of if served else ALWAYS
 
 
 def require_together(con: Connection, rules: IdentifierRules, known: Sequence[Rule], recorded_at: datetime) -> None:

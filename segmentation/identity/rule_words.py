@@ -7,13 +7,11 @@ values are shown where somebody asked for them by name (`evidence_paths.py`, `ex
 import re
 from collections.abc import Callable, Mapping
 
-from segmentation.identity.operator_rules import Rule, node_types
-from segmentation.warehouse import Connection
+from segmentation.identity.operator_rules import Rule
 
 
-def describe_rule(con: Connection, rule: Rule) -> str:
-    """Return what a rule says, as a sentence with node ids; reads ``identity.registry`` or ``identity.identifiers``."""
-    types = node_types(con, {*rule.nodes, *rule.other_nodes})
+def describe_rule(rule: Rule, types: Mapping[int, str]) -> str:
+    """Return what a rule says, as a sentence with node ids and the types that ``types`` has for them."""
 
     def listed(nodes: tuple[int, ...]) -> str:
         return ", ".join(f"{types.get(node, 'identifier')} node:{node}" for node in nodes)

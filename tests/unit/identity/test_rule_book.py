@@ -9,7 +9,7 @@ from segmentation import audit
 from segmentation.errors import NotFoundError, StrataError
 from segmentation.identity.catalog import IdentityCatalog
 from segmentation.identity.contradictions import ContradictionError
-from segmentation.identity.operator_rules import read_rules
+from segmentation.identity.operator_rules import node_types, read_rules
 from segmentation.identity.references import PUBLISHED, AmbiguousIdentifierError, find_nodes
 from segmentation.identity.rule_book import Draft, Signature, add_rule, end_rule, is_pending
 from segmentation.identity.rule_words import describe_rule, explain_refusal
@@ -199,7 +199,7 @@ def test_identifiers_are_found_as_people_name_them(merged, run):
 def test_rules_and_refusals_are_told_in_words(merged):
     rule = decide(merged, "must_not_link", ["u"], ["ann@shop.com"])
     node = {name: merged.node(name) for name in ("u", "ann@shop.com")}
-    assert describe_rule(merged.con, rule) == (
+    assert describe_rule(rule, node_types(merged.con, {*node.values()})) == (
         f"user_id node:{node['u']} and email node:{node['ann@shop.com']} are not one customer's"
     )
     people = {rule.rule_id: rule}
