@@ -24,7 +24,6 @@ from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, transaction
 
 _TEMPORARY = (
-    "node_observations",
     "operator_links",
     "operator_bars",
     "operator_blocks",
@@ -80,6 +79,7 @@ def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog) -> Stag
         counted |= write_consents(con, run, catalog)
         write_profiles(con, run, rules)
         figures = write_figures(con, run, rules, counted)
+        con.execute("drop view node_observations")
         for table in _TEMPORARY:
             con.execute(f"drop table if exists {table}")
         candidate_id = stamp_candidate(con, "identity", run)

@@ -27,17 +27,17 @@ def link(con: Connection, rules: IdentifierRules) -> None:
         f"from node_observations where {filled} > 1"
     )
     rays = " union all ".join(
-        f"select least(hub, {name}) as node_a, greatest(hub, {name}) as node_b, source, evidence_code, n_obs, "
+        f"select least(hub, {name}) as node_a, greatest(hub, {name}) as node_b, evidence_code, n_obs, "
         f"first_seen_at, last_seen_at from stars where {name} is not null and {name} <> hub"
         for name in IDENTITY_COLUMNS
     )
     con.execute(
-        "create or replace temp table links as select e.*, k.evidence, k.tier, "
+        "create or replace temp table links as select e.*, k.source, k.evidence, k.tier, "
         "coalesce(a.status_rule, b.status_rule) as reject_rule, "
         "coalesce(a.status = 'shared', true) and coalesce(b.status = 'shared', true) as is_raw from ("
-        "select node_a, node_b, source, evidence_code, sum(n_obs)::bigint as n_obs, "
+        "select node_a, node_b, evidence_code, sum(n_obs)::bigint as n_obs, "
         f"min(first_seen_at) as first_seen_at, max(last_seen_at) as last_seen_at from ({rays}) "
-        "group by node_a, node_b, source, evidence_code) as e "
+        "group by node_a, node_b, evidence_code) as e "
         "join evidence_kinds as k using (evidence_code) "
         "left join excluded as a on a.node_id = e.node_a left join excluded as b on b.node_id = e.node_b"
     )

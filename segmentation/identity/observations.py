@@ -1,13 +1,17 @@
-"""Which identifiers were seen together: one pass over each entity, then integers only.
+"""Which identifiers were seen together: one pass over what is new of each entity, then integers only.
 
 Belongs here: reading ``sources.<entity>`` and mapping its raw values to node ids. Does not belong here:
-what a raw value means (`values.py`), or what follows from seeing two identifiers together (`edges.py`).
+which rows are new (`sightings.py`), what a raw value means (`values.py`), or what follows from seeing two
+identifiers together (`edges.py`).
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 
+import pyarrow as pa
+
 from segmentation.identity.catalog import EntityEvidence, IdentifierRules
+from segmentation.identity.sightings import Reading, note_readings, plan_readings
 from segmentation.identity.tables import relations
 from segmentation.identity.values import known_values, register_values
 from segmentation.run import Run
@@ -20,7 +24,7 @@ _COUNTRY = "^[A-Za-z]{2}$"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One kind of evidence: its short code in temporary tables, and what it stands for."""
+    """One kind of evidence: its short code while an entity is read, and what it stands for."""
 
     code: int
     entity: str
@@ -59,28 +63,32 @@ class EvidenceCodes:
 
 
 def observe(con: Connection, run: Run, rules: IdentifierRules) -> dict[str, int]:
-    """Write what was seen by ``run.as_of`` to temporary tables; register identifiers never seen before.
+    """Find out who was seen by ``run.as_of``; register identifiers never seen before.
 
-    Creates ``node_observations`` (one row per distinct combination of identifiers, source and evidence;
-    one node id column per type of identifier, null where the row has none), ``nodes`` (one row per
-    identifier seen) and ``evidence_kinds``. Runs inside the caller's transaction.
+    Brings ``identity.sightings`` up to date and creates over it the temporary view ``node_observations``
+    (combinations of identifiers and ``evidence_code``, with the number of rows and their first and last
+    moments; one node id column per type of identifier, null where the rows have none), and the temporary
+    tables ``evidence_kinds`` (source, evidence and strength by ``evidence_code``) and ``nodes`` (one row
+    per identifier seen). Runs inside the caller's transaction.
 
     Returns:
         Counts: rows read, rows without any identifier, values too long, and those of `register_values`.
     """
     codes = EvidenceCodes(rules)
-    _write_evidence_kinds(con, codes)
-    _read_entities(con, run, rules, codes)
+    present = relations(con, "sources")
+    readings = plan_readings(con, run, rules, [name for name in rules.entities if name in present])
+    _read_entities(con, rules, codes, readings)
     _collect_raw_values(con, rules)
     counts = register_values(con, rules)
-    _write_node_observations(con, rules)
-    _write_nodes(con)
-    nothing = " and ".join(f"{name} is null" for name in IDENTITY_COLUMNS)
+    _write_kinds(con, codes)
+    _write_sightings(con, rules)
+    note_readings(con, readings)
+    con.execute("drop table observations; drop table raw_values; drop table evidence_codes")
+    _write_nodes(con, rules)
     rows = con.execute(
-        "select coalesce(sum(n_obs), 0)::bigint, "
-        f"coalesce(sum(n_obs) filter ({nothing}), 0)::bigint, coalesce(sum(n_oversized), 0)::bigint from observations"
+        "select coalesce(sum(n_obs), 0)::bigint, coalesce(sum(n_without_identifier), 0)::bigint, "
+        "coalesce(sum(n_oversized), 0)::bigint from identity.sightings"
     ).fetchall()[0]
-    con.execute("drop table observations; drop table raw_values")
     return {"rows_read": rows[0], "rows_without_identifier": rows[1], "oversized_values": rows[2], **counts}
 
 
@@ -89,36 +97,26 @@ def namespace_expression(rules: IdentifierRules, id_type: str, source: str = "so
     return source if rules.identifiers[id_type].scope == "source" else "''"
 
 
-def _write_evidence_kinds(con: Connection, codes: EvidenceCodes) -> None:
-    con.execute(
-        "create or replace temp table evidence_kinds "
-        "(evidence_code integer, evidence varchar, tier integer, is_verified boolean)"
-    )
-    con.executemany(
-        "insert into evidence_kinds values (?, ?, ?, ?)",
-        [[kind.code, kind.name, kind.tier, kind.is_verified] for kind in codes.kinds],
-    )
-
-
-def _read_entities(con: Connection, run: Run, rules: IdentifierRules, codes: EvidenceCodes) -> None:
+def _read_entities(con: Connection, rules: IdentifierRules, codes: EvidenceCodes, readings: list[Reading]) -> None:
+    """Write temporary table ``observations``: distinct combinations of raw identifiers in the rows to be read."""
     columns = ", ".join(f"{name} varchar" for name in IDENTITY_COLUMNS)
     con.execute(
-        f"create or replace temp table observations (source varchar, evidence_code integer, {columns}, "
+        f"create or replace temp table observations (source varchar, code integer, {columns}, "
         "phone_region varchar, first_seen_at timestamp, last_seen_at timestamp, n_obs bigint, n_oversized bigint)"
     )
-    present = relations(con, "sources")
-    for name, evidence in rules.entities.items():
-        if name in present:
-            con.execute(_entity_query(con, name, evidence, rules, codes), [run.as_of])
+    for reading in readings:
+        if reading.rows is not None:
+            evidence = rules.entities[reading.entity]
+            con.execute(_entity_query(con, reading.entity, reading.rows, evidence, rules, codes))
 
 
 def _entity_query(
-    con: Connection, name: str, evidence: EntityEvidence, rules: IdentifierRules, codes: EvidenceCodes
+    con: Connection, name: str, rows: str, evidence: EntityEvidence, rules: IdentifierRules, codes: EvidenceCodes
 ) -> str:
     entity = ENTITIES[name]
     limit = rules.max_value_bytes
     filled = con.execute(
-        f"select {', '.join(f'count({column}) > 0' for column in IDENTITY_COLUMNS)} from sources.{name}"
+        f"select {', '.join(f'count({column}) > 0' for column in IDENTITY_COLUMNS)} from sources.{name} where {rows}"
     ).fetchall()[0]
     present = [column for column, has_values in zip(IDENTITY_COLUMNS, filled, strict=True) if has_values]
     identifiers = [
@@ -138,10 +136,10 @@ def _entity_query(
     oversized = " + ".join(f"coalesce(strlen({column}) > {limit}, false)::bigint" for column in present) or "0"
     first = f"least({entity.event_time}, {evidence.first_seen})" if evidence.first_seen else entity.event_time
     return (
-        f"insert into observations select source, {codes.expression(name, evidence)} as evidence_code, "
+        f"insert into observations select source, {codes.expression(name, evidence)} as code, "
         f"{', '.join(identifiers)}, {region} as phone_region, min({first}), max({entity.event_time}), count(*), "
         f"sum({oversized}) "
-        f"from sources.{name} where {entity.event_time} <= ? group by all"
+        f"from sources.{name} where {rows} group by all"
     )
 
 
@@ -158,12 +156,35 @@ def _collect_raw_values(con: Connection, rules: IdentifierRules) -> None:
         )
 
 
-def _write_node_observations(con: Connection, rules: IdentifierRules) -> None:
+def _write_kinds(con: Connection, codes: EvidenceCodes) -> None:
+    """Number the kinds of evidence not met before, and write ``evidence_codes`` and ``evidence_kinds``."""
+    columns = ("code", "entity", "name", "tier", "is_verified")
+    table = pa.table({column: [getattr(kind, column) for kind in codes.kinds] for column in columns})
+    con.register("kinds_given", table)
+    con.execute(
+        "create or replace temp table evidence_codes as select code::integer as code, entity, name as evidence, "
+        "tier::integer as tier, is_verified from kinds_given"
+    )
+    con.unregister("kinds_given")
+    con.execute(
+        "insert into identity.sighting_kinds by name with met as (select distinct c.entity, o.source, c.evidence "
+        "from observations as o join evidence_codes as c using (code)) "
+        "select (select coalesce(max(kind_code), -1) from identity.sighting_kinds) "
+        "+ row_number() over (order by entity, source, evidence) as kind_code, entity, source, evidence "
+        "from met anti join identity.sighting_kinds using (entity, source, evidence)"
+    )
+    con.execute(
+        "create or replace temp table evidence_kinds as select k.kind_code as evidence_code, k.source, k.evidence, "
+        "c.code, c.tier, c.is_verified from identity.sighting_kinds as k join evidence_codes as c "
+        "using (entity, evidence)"
+    )
+
+
+def _write_sightings(con: Connection, rules: IdentifierRules) -> None:
     seen = {row[0] for row in con.execute("select distinct id_type from raw_values").fetchall()}
     columns, joins = [], []
     for name in IDENTITY_COLUMNS:
         if name not in seen:
-            columns.append(f"null::bigint as {name}")
             continue
         columns.append(f"v_{name}.node_id as {name}")
         namespace = f"and v_{name}.id_namespace = o.source" if rules.identifiers[name].scope == "source" else ""
@@ -171,22 +192,39 @@ def _write_node_observations(con: Connection, rules: IdentifierRules) -> None:
         joins.append(
             f"left join ({known_values(name)}) as v_{name} on v_{name}.raw_value = o.{name} {namespace} {region}"
         )
+    nothing = " and ".join(f"o.{name} is null" for name in IDENTITY_COLUMNS)
     con.execute(
-        f"create or replace temp table node_observations as select o.source, o.evidence_code, {', '.join(columns)}, "
-        f"o.first_seen_at, o.last_seen_at, o.n_obs from observations as o {' '.join(joins)}"
+        "insert into identity.sightings by name select "
+        f"{', '.join(['k.evidence_code as kind_code', *columns])}, o.first_seen_at, o.last_seen_at, o.n_obs, "
+        f"case when {nothing} then o.n_obs else 0 end as n_without_identifier, o.n_oversized "
+        f"from observations as o join evidence_kinds as k using (source, code) {' '.join(joins)}"
+    )
+    con.execute(
+        "create or replace temp view node_observations as select kind_code as evidence_code, "
+        f"{', '.join(IDENTITY_COLUMNS)}, first_seen_at, last_seen_at, n_obs from identity.sightings"
     )
 
 
-def _write_nodes(con: Connection) -> None:
-    sightings = " union all ".join(
-        f"select {name} as node_id, first_seen_at, last_seen_at, "
-        f"{'k.is_verified' if name == 'email' else 'false'} as is_verified from node_observations "
-        f"{'join evidence_kinds as k using (evidence_code)' if name == 'email' else ''} where {name} is not null"
-        for name in IDENTITY_COLUMNS
-    )
+def _write_nodes(con: Connection, rules: IdentifierRules) -> None:
+    """Write ``nodes``, type by type: no identifier has two."""
     con.execute(
-        "create or replace temp table nodes as select s.*, r.id_type, r.id_namespace from ("
-        "select node_id, min(first_seen_at) as first_seen_at, max(last_seen_at) as last_seen_at, "
-        f"bool_or(is_verified) as is_verified from ({sightings}) group by node_id) as s "
-        "join identity.registry as r using (node_id)"
+        "create or replace temp table nodes (node_id bigint, first_seen_at timestamp, last_seen_at timestamp, "
+        "is_verified boolean, id_type varchar, id_namespace varchar)"
     )
+    for name in IDENTITY_COLUMNS:
+        # Only e-mails can be verified.
+        verified, kinds = "false", ""
+        if name == "email":
+            verified, kinds = "bool_or(k.is_verified)", "join evidence_kinds as k using (evidence_code)"
+        seen = (
+            f"select {name} as node_id, min(first_seen_at) as first_seen_at, max(last_seen_at) as last_seen_at, "
+            f"{verified} as is_verified, {literal(name)} as id_type from node_observations {kinds} "
+            f"where {name} is not null group by {name}"
+        )
+        if rules.identifiers[name].scope == "source":
+            con.execute(
+                f"insert into nodes select s.*, r.id_namespace from ({seen}) as s "
+                f"join (from identity.registry where id_type = {literal(name)}) as r using (node_id)"
+            )
+        else:
+            con.execute(f"insert into nodes select *, '' from ({seen})")

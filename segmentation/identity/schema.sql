@@ -24,6 +24,43 @@ create table if not exists identity.normalised_values (
 -- Fingerprint of the rules that made identity.normalised_values. Internal.
 create table if not exists identity.normalisation (normalisation_hash varchar not null);
 
+-- What was read of the sources: rows by the identifiers they name and the kind of evidence they are; a
+-- combination may stand here more than once. Internal.
+create table if not exists identity.sightings (
+    kind_code integer not null,
+    source_customer_id bigint,         -- node ids
+    user_id bigint,
+    email bigint,
+    phone bigint,
+    device_id bigint,
+    anonymous_id bigint,
+    first_seen_at timestamp not null,
+    last_seen_at timestamp not null,
+    n_obs bigint not null,             -- rows
+    n_without_identifier bigint not null, -- of these, rows that name nobody
+    n_oversized bigint not null        -- values in these rows that are too long
+);
+
+-- Kinds of evidence in identity.sightings. Internal.
+create table if not exists identity.sighting_kinds (
+    kind_code integer not null,
+    entity varchar not null,
+    source varchar not null,
+    evidence varchar not null
+);
+
+-- How far each entity was read into identity.sightings, and by what the rows read are known again. Internal.
+create table if not exists identity.readings (
+    entity varchar not null,
+    rules_hash varchar not null,
+    as_of timestamp not null,          -- no later row was read
+    file_id bigint not null,           -- nor one of a later file
+    row_count bigint not null,
+    content_hash hugeint not null,
+    registry_size bigint not null,
+    n_sightings bigint not null        -- when it was last read from the start
+);
+
 create table if not exists identity.identifiers (
     node_id bigint not null,
     id_type varchar not null,          -- source_customer_id, user_id, email, phone, device_id, anonymous_id

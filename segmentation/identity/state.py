@@ -34,6 +34,9 @@ STATE_TABLES = (
 _DERIVED_TABLES = (
     "normalised_values",
     "normalisation",
+    "sightings",
+    "sighting_kinds",
+    "readings",
     "edges",
     "identifier_lookup",
     "customer_accounts",

@@ -42,7 +42,9 @@ class World:
         ensure_schema(con, "sources")
         ensure_entity_tables(con)
 
-    def add(self, entity_name: str, *, source: str = "shop", at: datetime | None = None, **values: Any) -> None:
+    def add(
+        self, entity_name: str, *, source: str = "shop", at: datetime | None = None, file_id: int = 1, **values: Any
+    ) -> None:
         """Add one row; its event time is a minute after that of the row before unless given."""
         self.line += 1
         entity = ENTITIES[entity_name]
@@ -50,7 +52,7 @@ class World:
         row |= dict.fromkeys(entity.key, f"row-{self.line}")
         row |= {entity.event_time: at or START + timedelta(minutes=self.line)}
         row |= values
-        row |= {"source": source, "file_id": 1, "line": self.line, "run_id": "load", "recorded_at": START}
+        row |= {"source": source, "file_id": file_id, "line": self.line, "run_id": "load", "recorded_at": START}
         marks = ", ".join("?" for _ in row)
         self.con.execute(f"insert into sources.{entity_name} ({', '.join(row)}) values ({marks})", list(row.values()))
 
@@ -105,6 +107,12 @@ def con() -> Iterator[Connection]:
 def catalog() -> IdentityCatalog:
     """The catalog that the repository ships."""
     return load_identity_catalog(ROOT / "catalog")
+
+
+@pytest.fixture(scope="session")
+def new_world(catalog: IdentityCatalog) -> Callable[[Connection], World]:
+    """Make a world without rows in a warehouse of its own."""
+    return lambda con: World(con, catalog)
 
 
 @pytest.fixture
