@@ -20,9 +20,10 @@
 
 {# Select `columns` of a relation together with the customer each row belongs to: the one of its best identifier that
    identity knows. Rows of nobody known are left out unless `keep_unknown`. The relation must carry `source` and all
-   identifier columns. Where it is small beside the look-up, `is_small` keeps only what it names in memory: half the
-   time, and a third of the memory. #}
-{% macro attribute_to_customer(relation, columns, lookup, keep_unknown=false, is_small=false) -%}
+   identifier columns. Where a relation names few identifiers, keeping only those of the look-up in memory halves the
+   time, and takes a third of the memory: `named_in` is a relation with all its values, best itself where it is small,
+   and `rare` the identifiers that are few, where not all are. #}
+{% macro attribute_to_customer(relation, columns, lookup, keep_unknown=false, named_in=none, rare=none) -%}
 {%- set customer_id -%}
 coalesce(
 {%- for name, _ in identifier_columns() %}by_{{ name }}.customer_id{{ ', ' if not loop.last }}{% endfor -%}
@@ -35,12 +36,12 @@ select
     {%- endfor %}
 from {{ relation }} as facts
 {%- for name, is_namespaced in identifier_columns() %}
-{%- if is_small %}
+{%- if named_in and (rare is none or name in rare) %}
 left join (
     select * from {{ lookup }}
     where
         id_type = '{{ name }}'
-        and raw_value in (select {{ name }} from {{ relation }} where {{ name }} is not null)
+        and raw_value in (select {{ name }} from {{ named_in }} where {{ name }} is not null)
 ) as by_{{ name }}
 {%- else %}
 left join {{ lookup }} as by_{{ name }}
@@ -61,7 +62,7 @@ where {{ customer_id }} is not null
 {% macro attribute_to_members(relation, columns, lookup, memberships) -%}
 attributed as (
     {{ attribute_to_customer(
-        relation, ['account_id'] + columns, lookup=lookup, keep_unknown=true, is_small=true
+        relation, ['account_id'] + columns, lookup=lookup, keep_unknown=true, named_in=relation
     ) | indent(4) }}
 ),
 

@@ -1,53 +1,34 @@
 {# Select the newest version of each row of a source table that is known by `as_of`. Tables are append-only: a changed row
-   of the same key is a new row, and the one with the highest (file_id, line) stands. Most rows have one version, so only
-   the others are ranked: ranking all of them costs twice the time. #}
+   of the same key is a new row, and the one with the highest (file_id, line) stands. Both are put into one number, for
+   up to 10 billion lines a file. Most rows have one version: only of the others the newest is remembered, so that all
+   rows stream past a small table, without being ranked, sorted or kept. The last condition is one comparison on
+   purpose: of an `or` DuckDB expects few rows to pass, and then keeps the wrong side of the next joins in memory. #}
 {% macro latest_version(relation, key, columns, known) -%}
-with known as (
+{%- set version = 'file_id * 10000000000 + line' -%}
+with revised as (
     select
-        {{ columns | join(',\n        ') }}
+        {{ key | join(',\n        ') }},
+        max({{ version }}) as newest_version
     from {{ relation }}
     where {{ known }}
-),
-
-revised as (
-    select
-        {{ key | join(',\n        ') }}
-    from known
     group by {{ key | join(', ') }}
     having count(*) > 1
 ),
 
-ranked as (
+final as (
     select
-        known.*,
-        row_number() over (
-            partition by known.{{ key | join(', known.') }}
-            order by known.file_id desc, known.line desc
-        ) as version_rank
-    from known
-    inner join revised
+        {%- for column in columns %}
+        versions.{{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from {{ relation }} as versions
+    left join revised
         on
             {% for column in key -%}
-            {{ 'and ' if not loop.first }}known.{{ column }} = revised.{{ column }}
-            {% endfor %}
-),
-
-final as (
-    select known.*
-    from known
-    where not exists (
-        select 1
-        from revised
-        where
-            {% for column in key -%}
-            {{ 'and ' if not loop.first }}known.{{ column }} = revised.{{ column }}
-            {% endfor %}
-    )
-    union all
-    select
-        {{ columns | join(',\n        ') }}
-    from ranked
-    where version_rank = 1
+            {{ 'and ' if not loop.first }}versions.{{ column }} = revised.{{ column }}
+            {% endfor -%}
+    where
+        {{ known }}
+        and coalesce(revised.newest_version, {{ version }}) = {{ version }}
 )
 
 select * from final

@@ -77,6 +77,10 @@ consents as (
     select * from {{ ref('int_consents__collected') }}
 ),
 
+purpose_sets as (
+    select * from {{ ref('int_purpose_sets__collected') }}
+),
+
 final as (
     select
         cast(customers.customer_id as string) as customer_id,
@@ -137,7 +141,7 @@ final as (
             as company_size,
         cast(forms.job_level as string) as job_level,
         cast(forms.demo_requested_at as timestamp) as demo_requested_at,
-        coalesce(consents.consented_purposes, {{ empty_string_array() }}) as consented_purposes
+        coalesce(purpose_sets.consented_purposes, {{ empty_string_array() }}) as consented_purposes
     from customers
     left join profiles
         on customers.customer_id = profiles.customer_id
@@ -163,6 +167,8 @@ final as (
         on customers.customer_id = forms.customer_id
     left join consents
         on customers.customer_id = consents.customer_id
+    left join purpose_sets
+        on consents.purpose_set = purpose_sets.purpose_set
 )
 
 select * from final

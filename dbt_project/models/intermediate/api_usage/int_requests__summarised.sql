@@ -3,11 +3,17 @@ with requests as (
     where {{ is_within('occurred_at', 30) }}
 ),
 
+callers as (
+    select distinct {{ attribution_key() }}
+    from requests
+),
+
 attributed as (
     {{ attribute_to_customer(
         'requests',
         ['occurred_at', 'status_code', 'latency_ms', 'is_throttled', 'compute_ms'],
         lookup=ref('stg_identity__identifier_lookup'),
+        named_in='callers',
     ) | indent(4) }}
 ),
 

@@ -14,6 +14,8 @@ attributed as (
         'sightings',
         ['device_id', 'first_used_at', 'last_used_at'],
         lookup=ref('stg_identity__identifier_lookup'),
+        named_in=ref('stg_sources__events'),
+        rare=['source_customer_id', 'phone'],
     ) | indent(4) }}
 ),
 

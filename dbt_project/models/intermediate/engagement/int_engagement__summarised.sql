@@ -23,6 +23,8 @@ attributed as (
         'visits',
         ['source', 'session_id', 'active_date', 'channel'],
         lookup=ref('stg_identity__identifier_lookup'),
+        named_in=ref('stg_sources__events'),
+        rare=['source_customer_id', 'phone'],
     ) | indent(4) }}
 ),
 

@@ -15,7 +15,7 @@ attributed as (
             'is_demo_requested',
         ],
         lookup=ref('stg_identity__identifier_lookup'),
-        is_small=true,
+        named_in='forms',
     ) | indent(4) }}
 ),
 

@@ -7,7 +7,7 @@ attributed as (
         'tickets',
         ['ticket_status', 'opened_at', 'closed_at', 'csat_score', 'updated_at'],
         lookup=ref('stg_identity__identifier_lookup'),
-        is_small=true,
+        named_in='tickets',
     ) | indent(4) }}
 ),
 
