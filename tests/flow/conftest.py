@@ -69,7 +69,14 @@ class Installation:
     """
 
     DIARIES = frozenset(
-        {"identity.metrics", "segments.publications", "sync.runs", "sync.receipts", "sync.reconciliations"}
+        {
+            "identity.metrics",
+            "identity.publications",
+            "segments.publications",
+            "sync.runs",
+            "sync.receipts",
+            "sync.reconciliations",
+        }
     )
 
     def __init__(self, data: Path) -> None:
