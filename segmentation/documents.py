@@ -170,6 +170,35 @@ def read_document(path: Path, name: str = "") -> Document:
     return document
 
 
+class _NotPlainError(Exception):
+    """A token that catalog files may not hold."""
+
+    def __init__(self, mark: yaml.Mark, what: str, repair: str = "") -> None:
+        self.mark = mark
+        self.what = what
+        self.repair = repair
+        super().__init__(what)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain YAML only; every token is looked at as it is read, because scanning twice costs twice."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def get_token(self) -> yaml.Token | None:
+        """Take the next token, and refuse it where catalog files may not hold it."""
+        token: yaml.Token | None = super().get_token()  # type: ignore[no-untyped-call]
+        # The scanner's own cost grows with the square of this depth, so it is watched while scanning.
+        self._depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if token is not None and self._depth > MAX_DEPTH:
+            raise _NotPlainError(token.start_mark, "the file is nested too deeply")
+        if isinstance(token, (yaml.AliasToken, yaml.AnchorToken)):
+            raise _NotPlainError(token.start_mark, "anchors and aliases are not allowed", "write the value out")
+        return token
+
+
 class _Reader:
     """Fills a document from its text."""
 
@@ -179,29 +208,17 @@ class _Reader:
 
     def read(self) -> None:
         try:
-            if self._is_flat_and_plain():
-                loader = yaml.SafeLoader(self._text)
-                node = loader.get_single_node()
-                self._document.content = None if node is None else self._value(node, (), loader)
+            loader = _Loader(self._text)
+            node = loader.get_single_node()
+            self._document.content = None if node is None else self._value(node, (), loader)
+        except _NotPlainError as error:
+            self._fault(error.mark, error.what, error.repair)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             repair = "indent with spaces" if "\t" in (error.problem or "") else ""
             self._fault(mark, f"not YAML: {error.problem or error.context}", repair)
         except yaml.YAMLError as error:
             self._fault(None, f"not YAML: {str(error).splitlines()[0]}")
-
-    def _is_flat_and_plain(self) -> bool:
-        depth = 0
-        for token in yaml.scan(self._text, Loader=yaml.SafeLoader):
-            # The scanner's own cost grows with the square of this depth, so it is watched while scanning.
-            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-            if depth > MAX_DEPTH:
-                self._fault(token.start_mark, "the file is nested too deeply")
-                return False
-            if isinstance(token, (yaml.AliasToken, yaml.AnchorToken)):
-                self._fault(token.start_mark, "anchors and aliases are not allowed", "write the value out")
-                return False
-        return True
 
     def _fault(self, mark: yaml.Mark | None, what: str, repair: str = "") -> None:
         at = _place(mark) if mark else Place(1, 1)

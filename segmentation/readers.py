@@ -25,8 +25,13 @@ READABLE_TABLES: tuple[tuple[str, str], ...] = (
 )
 
 
-#: Tables of readable schemas that stay behind: one row per customer and view, of use to sync alone.
-UNREAD_TABLES: tuple[tuple[str, str], ...] = (("sync", "desired"), ("sync", "desired_heads"))
+#: Tables of readable schemas that stay behind: second forms of others, of use to the stages alone.
+UNREAD_TABLES: tuple[tuple[str, str], ...] = (
+    ("segments", "masks"),
+    ("segments", "places"),
+    ("sync", "desired"),
+    ("sync", "desired_heads"),
+)
 
 
 def readable_tables(con: Connection) -> list[tuple[str, str]]:

@@ -65,10 +65,10 @@ select
     cast(? as varchar) as features_candidate_id,
     cast(? as bigint) as identity_event_seq,
     cast(? as bigint) as population,
-    (select count(*) from segments.candidate_members) as members,
-    (select count(*) from segments.candidate_changes where change = 'enter') as entering,
-    (select count(*) from segments.candidate_changes where change = 'exit') as leaving,
-    (select count(*) from segments.candidate_losses) as conflicts,
+    (select coalesce(sum(members_after), 0)::bigint from segments.candidate_sizes) as members,
+    (select count(*) from segments.candidate_moves where is_entry) as entering,
+    (select count(*) from segments.candidate_moves where not is_entry) as leaving,
+    (select count(*) from segments.candidate_conflicts) as conflicts,
     (select count(*) from segments.candidate_overrides where status = 'applied') as overrides_applied,
     (select count(*) from segments.candidate_overrides where status = 'unknown') as overrides_unknown,
     (select count(*) from segments.candidate_overrides where status = 'expired') as overrides_expired
@@ -102,10 +102,11 @@ def build_candidate(con: Connection, run: Run, catalog: Catalog) -> StageReport:
         listings = [listing for segment in catalog.segments.values() for listing in segment.listings]
         resolve_overrides(con, run, listings)
         _write_catalog(con, run, catalog)
-        decide(con, run, catalog)
+        places = decide(con, run, catalog, last.seq + 1 if last else 1)
         find_changes(
             con,
             run,
+            places,
             population=population,
             last_as_of=last.as_of if last else run.as_of,
             # The first publication explains nothing by what happened before it.

@@ -14,10 +14,12 @@ the log (``publish.py``). A change has one cause. Where several hold, the first 
 A move within an exclusive group is one event: its exit and its entry bear the stronger of the two causes.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from segmentation.run import Run
-from segmentation.warehouse import Connection
+from segmentation.segments.masks import bits_before_sql, count_bits_sql, find_published, has_bit_sql, word_count
+from segmentation.warehouse import Connection, literal
 
 #: Causes by rank, the strongest first.
 CAUSES = (
@@ -31,31 +33,6 @@ CAUSES = (
     "data",
 )
 
-# What is published gets the numbers of the candidate. A customer without features, or a segment that is gone,
-# has none, so it matches nothing and leaves.
-_PUBLISHED = """
-create or replace temp table segments_published as
-select c.customer_number, r.segment_number, m.rowid as membership_row
-from segments.membership as m
-left join segments.candidate_customers as c on m.customer_id = c.customer_id
-left join segments.candidate_ranks as r on m.segment_key = r.segment_key
-"""
-
-_DIFFERENCE = """
-create or replace temp table segments_difference as
-select c.customer_id, r.segment_key, 'enter' as change, case when n.is_included then 'include' else 'rule' end as via
-from segments.candidate_members as n
-anti join segments_published as p on n.customer_number = p.customer_number and n.segment_number = p.segment_number
-inner join segments.candidate_customers as c on n.customer_number = c.customer_number
-inner join segments.candidate_ranks as r on n.segment_number = r.segment_number
-union all
-select m.customer_id, m.segment_key, 'exit', m.via
-from segments_published as p
-anti join segments.candidate_members as n
-    on p.customer_number = n.customer_number and p.segment_number = n.segment_number
-inner join segments.membership as m on p.membership_row = m.rowid
-"""
-
 # Only customers that change are looked at, so a quiet run costs little beyond the difference itself.
 _TOUCHED = """
 create or replace temp table segments_touched as
@@ -68,6 +45,47 @@ from (
 group by customer_id
 """
 
+# One row per customer who changes: what is entered and left, what identity says, and where the log goes on.
+_MOVED = """
+create or replace temp table segments_moved as
+with compared as (
+    select coalesce(n.customer_id, p.customer_id) as customer_id, {entered}, {left}, {included}
+    from segments.candidate_masks as n full join segments_published as p on n.customer_id = p.customer_id
+    where {differs}
+)
+select
+    c.*,
+    case
+        when i.status = 'erased' then 0
+        when t.is_merged or i.status = 'merged' then 1
+        when t.is_split then 2
+    end as identity_rank,
+    coalesce(cast(sum({leaving} + {entering}) over (
+        order by c.customer_id rows between unbounded preceding and 1 preceding
+    ) as bigint), 0) as changes_before
+from compared as c
+left join identity.customers as i on c.customer_id = i.customer_id and i.status in ('erased', 'merged')
+left join segments_touched as t on c.customer_id = t.customer_id
+"""
+
+# A customer's exits come before the entries, each in the order of the places, which is that of the keys.
+_DIFFERENCE = """
+create or replace temp table segments_difference as
+select
+    m.customer_id, p.segment_key, p.place, false as is_entry, l.customer_id is not null as is_listed,
+    m.identity_rank, m.changes_before + {exits_before} + 1 as change_number, {leaving} + {entering} > 1 as may_move
+from segments_moved as m
+inner join segments.candidate_places as p on {is_left}
+left join (select customer_id, segment_key from segments.membership where via = 'include') as l
+    on m.customer_id = l.customer_id and p.segment_key = l.segment_key
+union all
+select
+    m.customer_id, p.segment_key, p.place, true, {is_included},
+    m.identity_rank, m.changes_before + {leaving} + {entries_before} + 1, {leaving} > 0
+from segments_moved as m
+inner join segments.candidate_places as p on {is_entered}
+"""
+
 _LACKING = """
 create or replace temp table segments_lacking as
 select distinct d.customer_id, d.segment_key
@@ -75,7 +93,7 @@ from segments_difference as d
 inner join (select segment_key, unnest(purposes) as purpose from segments.candidate_catalog) as p
     on d.segment_key = p.segment_key
 inner join features.customer_features as f on d.customer_id = f.customer_id
-where d.change = 'exit' and list_contains(f.consented_purposes, p.purpose) is not true
+where not d.is_entry and list_contains(f.consented_purposes, p.purpose) is not true
 """
 
 _GRANTED = """
@@ -85,7 +103,7 @@ from segments_difference as d
 inner join (select segment_key, unnest(purposes) as purpose from segments.candidate_catalog) as p
     on d.segment_key = p.segment_key
 inner join identity.customer_consents as c on d.customer_id = c.customer_id and p.purpose = c.purpose
-where d.change = 'enter' and c.is_allowed and c.decided_at > $last_as_of and c.decided_at <= $as_of
+where d.is_entry and c.is_allowed and c.decided_at > $last_as_of and c.decided_at <= $as_of
 """
 
 _LISTS = """
@@ -109,82 +127,92 @@ _CAUSES = """
 create or replace temp table segments_causes as
 select
     d.customer_id,
-    d.segment_key,
-    d.change,
-    d.via,
+    d.place,
+    d.is_entry,
+    d.is_listed,
+    d.change_number,
+    d.may_move,
+    p.moving_group_key,
     case
-        when i.status = 'erased' then 0
-        when t.is_merged or i.status = 'merged' then 1
-        when t.is_split then 2
+        when d.identity_rank is not null then d.identity_rank
         when l.customer_id is not null or g.customer_id is not null then 3
-        when d.change = 'exit' and o.is_excluded then 4
-        when d.change = 'exit' and d.via = 'include' and not coalesce(o.is_expired, false)
+        when not d.is_entry and o.is_excluded then 4
+        when not d.is_entry and d.is_listed and not coalesce(o.is_expired, false)
             and not coalesce(o.is_included, false) then 4
-        when d.change = 'enter' and d.via = 'include' then 4
-        when d.change = 'enter' and o.was_excluded and not o.is_expired then 4
-        when n.is_expired or (d.change = 'exit' and d.via = 'include' and o.is_expired) then 5
-        when d.change = 'enter' and o.was_excluded then 5
-        when n.segment_key is null or n.is_decision_changed then 6
+        when d.is_entry and d.is_listed then 4
+        when d.is_entry and o.was_excluded and not o.is_expired then 4
+        when p.is_expired or (not d.is_entry and d.is_listed and o.is_expired) then 5
+        when d.is_entry and o.was_excluded then 5
+        when p.is_decision_changed then 6
         else 7
     end as rank
 from segments_difference as d
-left join segments.candidate_catalog as n on d.segment_key = n.segment_key
-left join identity.customers as i on d.customer_id = i.customer_id and i.status in ('erased', 'merged')
-left join segments_touched as t on d.customer_id = t.customer_id
+inner join segments.candidate_places as p on d.place = p.place
 left join segments_lacking as l on d.customer_id = l.customer_id and d.segment_key = l.segment_key
 left join segments_granted as g on d.customer_id = g.customer_id and d.segment_key = g.segment_key
 left join segments_lists as o on d.customer_id = o.customer_id and d.segment_key = o.segment_key
 """
 
-_CHANGES = """
-create or replace table segments.candidate_changes as
-with grouped as (
-    select
-        c.*,
-        coalesce(n.segment_version, p.segment_version) as segment_version,
-        coalesce(n.group_key, p.group_key) as group_key
-    from segments_causes as c
-    left join segments.candidate_catalog as n on c.segment_key = n.segment_key
-    left join segments.catalog as p on c.segment_key = p.segment_key
-),
-moves as (
-    select customer_id, group_key, min(rank) as rank
-    from grouped where group_key is not null
-    group by customer_id, group_key
+_MOVES = """
+create or replace table segments.candidate_moves as
+with moves as (
+    select customer_id, moving_group_key, min(rank) as rank
+    from segments_causes where may_move and moving_group_key is not null
+    group by customer_id, moving_group_key
     having count(*) > 1
 )
 select
-    g.customer_id,
-    g.segment_key,
-    g.change,
-    [{causes}][coalesce(m.rank, g.rank) + 1] as cause,
-    g.segment_version,
-    g.via
-from grouped as g
-left join moves as m on g.customer_id = m.customer_id and g.group_key = m.group_key
+    c.customer_id,
+    c.place,
+    c.is_entry,
+    c.is_listed,
+    c.change_number,
+    cast(coalesce(m.rank, c.rank) as tinyint) as cause_rank
+from segments_causes as c
+left join moves as m on c.customer_id = m.customer_id and c.moving_group_key = m.moving_group_key
+"""
+
+_CHANGES = """
+create or replace view segments.candidate_changes as
+select
+    m.customer_id,
+    p.segment_key,
+    case when m.is_entry then 'enter' else 'exit' end as change,
+    [{causes}][m.cause_rank + 1] as cause,
+    p.segment_version,
+    case when m.is_listed then 'include' else 'rule' end as via,
+    m.change_number
+from segments.candidate_moves as m
+inner join segments.candidate_places as p on m.place = p.place
 """
 
 # Withdrawn consent and erasure must go through whatever a guard says, so they are no churn.
 _SIZES = """
 create or replace table segments.candidate_sizes as
 with keys as (
-    select segment_key from segments.candidate_catalog union select distinct segment_key from segments.membership
+    select segment_key from segments.candidate_catalog union select segment_key from segments.candidate_places
 ),
 before as (select segment_key, count(*) as n from segments.membership group by segment_key),
 now as (
-    select r.segment_key, m.n
-    from (
-        select segment_number, count(*) as n from segments.candidate_members group by segment_number
-    ) as m
-    inner join segments.candidate_ranks as r on m.segment_number = r.segment_number
+    select p.segment_key, count(*) as n
+    from segments.candidate_masks as m inner join segments.candidate_places as p on {is_member}
+    group by p.segment_key
 ),
 moved as (
     select
-        segment_key,
-        count(*) filter (change = 'enter') as entering,
-        count(*) filter (change = 'exit') as leaving,
-        count(*) filter (change = 'exit' and cause not in ('consent', 'erasure', 'expiry')) as churning
-    from segments.candidate_changes group by segment_key
+        p.segment_key,
+        m.entering,
+        m.leaving,
+        m.churning
+    from (
+        select
+            place,
+            count(*) filter (is_entry) as entering,
+            count(*) filter (not is_entry) as leaving,
+            count(*) filter (not is_entry and cause_rank not in ({unguarded})) as churning
+        from segments.candidate_moves group by place
+    ) as m
+    inner join segments.candidate_places as p on m.place = p.place
 ),
 sized as (
     select
@@ -228,22 +256,67 @@ from guarded
 """
 
 
-def find_changes(con: Connection, run: Run, population: int, last_as_of: datetime, identity_event_seq: int) -> None:
-    """Write ``segments.candidate_changes`` and ``segments.candidate_sizes``.
+def find_changes(
+    con: Connection,
+    run: Run,
+    places: Mapping[str, int],
+    population: int,
+    last_as_of: datetime,
+    identity_event_seq: int,
+) -> None:
+    """Write ``segments.candidate_moves``, the view ``candidate_changes`` of it, and ``candidate_sizes``.
 
     Args:
         con: The warehouse, within the transaction that decided.
         run: The run.
+        places: Place by segment, as ``decide`` returned them.
         population: Customers with features.
         last_as_of: ``as_of`` of the last publication; consent given later explains an entry.
         identity_event_seq: Newest identity event that the last publication knew of.
     """
-    con.execute(_PUBLISHED)
-    con.execute(_DIFFERENCE)
+    find_published(con, places)
     con.execute(_TOUCHED, {"identity_event_seq": identity_event_seq})
+    _compare(con, word_count(len(places)))
     con.execute(_LACKING)
     con.execute(_GRANTED, {"last_as_of": last_as_of, "as_of": run.as_of})
     con.execute(_LISTS)
     con.execute(_CAUSES)
-    con.execute(_CHANGES.format(causes=", ".join(f"'{cause}'" for cause in CAUSES)))
-    con.execute(_SIZES, {"population": population})
+    con.execute(_MOVES)
+    con.execute(_CHANGES.format(causes=", ".join(literal(cause) for cause in CAUSES)))
+    members = [f"m.member_{word}" for word in range(word_count(len(places)))]
+    unguarded = ", ".join(str(CAUSES.index(cause)) for cause in ("consent", "erasure", "expiry"))
+    con.execute(_SIZES.format(is_member=has_bit_sql(members, "p"), unguarded=unguarded), {"population": population})
+
+
+def _compare(con: Connection, words: int) -> None:
+    """Write who moves, and each move with its place in the log."""
+    numbers = range(words)
+    entered, left = [f"entered_{word}" for word in numbers], [f"left_{word}" for word in numbers]
+    before = [f"coalesce(p.member_{word}, 0)" for word in numbers]
+    after = [f"coalesce(n.member_{word}, 0)" for word in numbers]
+    con.execute(
+        _MOVED.format(
+            entered=_named("entered", [f"{after[word]} & ~{before[word]}" for word in numbers]),
+            left=_named("left", [f"{before[word]} & ~{after[word]}" for word in numbers]),
+            included=_named("included", [f"coalesce(n.included_{word}, 0)" for word in numbers]),
+            differs=" or ".join(f"{after[word]} <> {before[word]}" for word in numbers),
+            leaving=count_bits_sql([f"c.{name}" for name in left]),
+            entering=count_bits_sql([f"c.{name}" for name in entered]),
+        )
+    )
+    of_entered, of_left = [f"m.{name}" for name in entered], [f"m.{name}" for name in left]
+    con.execute(
+        _DIFFERENCE.format(
+            leaving=count_bits_sql(of_left),
+            entering=count_bits_sql(of_entered),
+            exits_before=bits_before_sql(of_left, "p"),
+            entries_before=bits_before_sql(of_entered, "p"),
+            is_left=has_bit_sql(of_left, "p"),
+            is_entered=has_bit_sql(of_entered, "p"),
+            is_included=has_bit_sql([f"m.included_{word}" for word in numbers], "p"),
+        )
+    )
+
+
+def _named(name: str, expressions: list[str]) -> str:
+    return ", ".join(f"{expression} as {name}_{word}" for word, expression in enumerate(expressions))

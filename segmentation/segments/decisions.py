@@ -1,102 +1,68 @@
-"""Who is in which segment: all rules in one statement, then one winner per exclusive group.
+"""Who is in which segment: all rules in one scan, then one winner per exclusive group.
 
 Belongs here: the SQL that turns features, lists and consent into the candidate membership. Does not belong
 here: what differs from what is published, and why (``changes.py``). Order of strength: consent and residency
 keep a customer out whatever else holds; then exclusion lists; then inclusion lists; then the rule.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from segmentation.run import Run
 from segmentation.segments.catalog import Catalog
 from segmentation.segments.compiled import CatalogSegment
+from segmentation.segments.masks import WORD_BITS, any_bit_sql, bits_of, has_bit_sql, word_count, words_sql
 from segmentation.segments.rule_sql import to_sql
-from segmentation.warehouse import Connection, literal
+from segmentation.warehouse import Connection, literal, quote
 
 FEATURES = "features.customer_features"
-CANDIDATE_MEMBERSHIP = "segments.candidate_membership"
 
-# Customers and segments are numbered for the length of a candidate: claims are then pairs of small numbers,
-# several times cheaper to write, group and compare than texts. The views give them their names back.
-_TABLES = """
-create or replace table segments.candidate_customers as
-select rowid as customer_number, customer_id from features.customer_features;
-create or replace table segments.candidate_claims (
-    customer_number bigint not null, segment_number smallint not null, is_included boolean not null
-);
-create or replace table segments.candidate_members (
-    customer_number bigint not null, segment_number smallint not null, is_included boolean not null
-);
-create or replace table segments.candidate_ranks (
-    segment_number smallint not null,
-    segment_key varchar not null,
-    group_number smallint,
-    group_key varchar,
-    precedence integer,
-    is_default boolean not null
-);
-create or replace table segments.candidate_losses (
-    customer_number bigint not null, winner_number smallint not null, loser_number smallint not null
-);
+_PLACES = """
+create table segments.candidate_places as
+select
+    cast(k.place as integer) as place,
+    cast(k.place // {word_bits} as integer) as word,
+    1::bigint << cast(k.place % {word_bits} as integer) as bit,
+    k.segment_key,
+    coalesce(n.segment_version, c.segment_version) as segment_version,
+    n.group_key,
+    coalesce(n.group_key, c.group_key) as moving_group_key,
+    n.precedence,
+    list_contains($defaults::varchar[], k.segment_key) as is_default,
+    coalesce(n.is_expired, false) as is_expired,
+    coalesce(n.is_decision_changed, true) as is_decision_changed,
+    cast($publication_seq as bigint) as publication_seq
+from (
+    select unnest($keys::varchar[]) as segment_key, unnest(range(len($keys::varchar[]))) as place
+) as k
+left join segments.candidate_catalog as n on k.segment_key = n.segment_key
+left join segments.catalog as c on k.segment_key = c.segment_key
 """
+
+#: Per customer what the rules and lists ask for, which of it a list alone asks for, and what comes of it.
+PARTS = ("claimed", "included", "member")
 
 _VIEWS = """
 create or replace view segments.candidate as
-select c.customer_id, r.segment_key, case when p.is_included then 'include' else 'rule' end as via
-from segments.candidate_claims as p
-inner join segments.candidate_customers as c on p.customer_number = c.customer_number
-inner join segments.candidate_ranks as r on p.segment_number = r.segment_number;
+select m.customer_id, p.segment_key, case when {included} then 'include' else 'rule' end as via
+from segments.candidate_masks as m inner join segments.candidate_places as p on {claimed};
 create or replace view segments.candidate_membership as
-select c.customer_id, r.segment_key, case when m.is_included then 'include' else 'rule' end as via
-from segments.candidate_members as m
-inner join segments.candidate_customers as c on m.customer_number = c.customer_number
-inner join segments.candidate_ranks as r on m.segment_number = r.segment_number;
+select m.customer_id, p.segment_key, case when {included} then 'include' else 'rule' end as via
+from segments.candidate_masks as m inner join segments.candidate_places as p on {member};
 create or replace view segments.candidate_effective as
-select c.customer_id, r.group_key, r.segment_key
-from segments.candidate_members as m
-inner join segments.candidate_customers as c on m.customer_number = c.customer_number
-inner join segments.candidate_ranks as r on m.segment_number = r.segment_number
-where r.group_key is not null;
+select m.customer_id, p.group_key, p.segment_key
+from segments.candidate_masks as m inner join segments.candidate_places as p on {member}
+where p.group_key is not null;
 create or replace view segments.candidate_conflicts as
 select
-    c.customer_id,
+    m.customer_id,
     w.group_key,
     w.segment_key as winner_key,
     l.segment_key as loser_key,
     case when w.precedence = l.precedence then 'tie_break' else 'precedence' end as decided_by
-from segments.candidate_losses as x
-inner join segments.candidate_customers as c on x.customer_number = c.customer_number
-inner join segments.candidate_ranks as w on x.winner_number = w.segment_number
-inner join segments.candidate_ranks as l on x.loser_number = l.segment_number;
-"""
-
-# Segments of a group are numbered by rank, so the lowest number of a customer within a group wins. The way in
-# travels in the lowest bit: one number is all that the aggregation carries.
-_WINNERS = """
-create or replace temp table segments_winners as
-select
-    p.customer_number,
-    r.group_number,
-    min(p.segment_number::integer * 2 + p.is_included::integer) as code,
-    count(*) filter (not r.is_default) as claims
-from segments.candidate_claims as p
-inner join segments.candidate_ranks as r on p.segment_number = r.segment_number
-where r.segment_key in ({keys}) {parent}
-group by p.customer_number, r.group_number
-"""
-
-_GROUPED_MEMBERS = """
-insert into segments.candidate_members
-select customer_number, code // 2, code % 2 = 1 from segments_winners
-"""
-
-_LOSSES = """
-insert into segments.candidate_losses
-select w.customer_number, w.code // 2 as winner_number, l.segment_number as loser_number
-from segments_winners as w
-inner join segments.candidate_claims as p on w.customer_number = p.customer_number
-inner join segments.candidate_ranks as l on p.segment_number = l.segment_number and w.group_number = l.group_number
-where w.claims > 1 and l.segment_number <> w.code // 2 and not l.is_default
+from (select * from segments.candidate_masks as m where {has_losers}) as m
+inner join segments.candidate_places as l on {lost}
+inner join segments.candidate_places as w on l.group_key = w.group_key and {won}
+where not l.is_default;
 """
 
 
@@ -107,65 +73,27 @@ def is_live(segment: CatalogSegment, run: Run) -> bool:
     return definition.is_evaluated and not expired
 
 
-def decide(con: Connection, run: Run, catalog: Catalog) -> None:
+def decide(con: Connection, run: Run, catalog: Catalog, publication_seq: int) -> dict[str, int]:
     """Write the candidate tables of membership; call it within a transaction, which makes it one snapshot.
 
-    Segments that ask about other segments wait for them: each level of dependencies is one statement, a
-    catalog without ``in_segment`` is one statement in all.
+    Segments that ask about other segments wait for them: each level of dependencies is evaluated over the one
+    before, all within one statement over one scan of the features.
+
+    Args:
+        con: The warehouse, with the candidate's catalog and lists.
+        run: The run.
+        catalog: What the catalog's files say.
+        publication_seq: Number of the publication that the candidate would become.
+
+    Returns:
+        The place of every segment that has, or had, members.
     """
-    con.execute(_TABLES)
-    numbers = _write_ranks(con, run, catalog)
-    con.execute(_VIEWS)
-    for level in catalog.levels:
-        live = [catalog.segments[key] for key in level if is_live(catalog.segments[key], run)]
-        if not live:
-            continue
-        selects = [select for segment in live for select in _selects(segment, numbers[segment.key])]
-        con.execute("insert into segments.candidate_claims\n" + "\nunion all\n".join(selects))
-        _admit(con, catalog, live)
-
-
-def _write_ranks(con: Connection, run: Run, catalog: Catalog) -> dict[str, int]:
-    """Number the segments that can have members, group by group and by rank within; return the numbers."""
-    groups = {key: number for number, key in enumerate(catalog.groups)}
-    live = [segment for segment in catalog.segments.values() if is_live(segment, run)]
-    live.sort(key=lambda found: (found.definition.group or "", found.definition.precedence or 0, found.key))
-    rows: list[list[object]] = []
-    for number, segment in enumerate(live):
-        group = catalog.groups.get(segment.definition.group or "")
-        rows.append(
-            [
-                number,
-                segment.key,
-                groups[group.key] if group else None,
-                group.key if group else None,
-                segment.definition.precedence,
-                group is not None and group.definition.default == segment.key,
-            ]
-        )
-    if rows:
-        con.executemany("insert into segments.candidate_ranks values (?, ?, ?, ?, ?, ?)", rows)
-    return {segment.key: number for number, segment in enumerate(live)}
-
-
-def _selects(segment: CatalogSegment, number: int) -> Iterator[str]:
-    """Yield the queries for a segment's claims by rule and by inclusion."""
-    key = literal(segment.key)
-    barriers = hard_conditions(segment)
-    sides = {listing.side for listing in segment.listings}
-    if "exclude" in sides:
-        barriers.append(f"customer_id not in ({_listed(key, 'exclude')})")
-    rule = "false" if segment.condition is None else to_sql(segment.condition, CANDIDATE_MEMBERSHIP)
-    if segment.condition is not None:
-        yield _select(number, [rule, *barriers], is_included=False)
-    if "include" in sides:
-        listed = f"customer_id in ({_listed(key, 'include')})"
-        yield _select(number, [f"({rule}) is not true", listed, *barriers], is_included=True)
-
-
-def _select(number: int, conditions: list[str], *, is_included: bool) -> str:
-    columns = f"rowid as customer_number, {number}::smallint as segment_number, {is_included} as is_included"
-    return f"select {columns} from {FEATURES} where {' and '.join(conditions)}"
+    live = {key: segment for key, segment in catalog.segments.items() if is_live(segment, run)}
+    _drop_views(con)
+    places = _write_places(con, catalog, live, publication_seq)
+    con.execute(f"create table segments.candidate_masks as {_Query(catalog, live, places).masks()}")
+    _create_views(con, catalog, live, places)
+    return places
 
 
 def hard_conditions(segment: CatalogSegment) -> list[str]:
@@ -177,40 +105,164 @@ def hard_conditions(segment: CatalogSegment) -> list[str]:
     return conditions
 
 
+def _write_places(
+    con: Connection, catalog: Catalog, live: Mapping[str, CatalogSegment], publication_seq: int
+) -> dict[str, int]:
+    """Number the segments that can have members, and those that still have published ones, by their keys."""
+    published = [row[0] for row in con.execute("select distinct segment_key from segments.membership").fetchall()]
+    places = {key: place for place, key in enumerate(sorted({*live, *published}))}
+    con.execute(
+        _PLACES.format(word_bits=WORD_BITS),
+        {"keys": list(places), "defaults": _defaults(catalog), "publication_seq": publication_seq},
+    )
+    return places
+
+
+def _defaults(catalog: Catalog) -> list[str]:
+    """Return the default segments of all groups: losing to another segment is no conflict for them."""
+    return [group.definition.default for group in catalog.groups.values() if group.definition.default]
+
+
+class _Query:
+    """Writes the one query that decides: features, two layers per level of dependencies, masks on top.
+
+    A level's words hold the bits of its own segments alone. The names of the columns that are added can't be those of
+    features, which have no ``#``. A rule stands only where ``case when`` asks for it: the engine then stops at the
+    first part that fails, which is three times cheaper than a column of truths.
+    """
+
+    def __init__(self, catalog: Catalog, live: Mapping[str, CatalogSegment], places: Mapping[str, int]) -> None:
+        self._catalog = catalog
+        self._live = live
+        self._places = places
+        self._words = range(word_count(len(places)))
+        found = ([key for key in level if key in live] for level in catalog.levels)
+        self._levels = [keys for keys in found if keys]
+        self._level_of = {key: number for number, keys in enumerate(self._levels) for key in keys}
+
+    def masks(self) -> str:
+        """Return the query: per customer the words of each part."""
+        columns = ", ".join(
+            (" | ".join(_column(part, level, word) for level in range(len(self._levels))) or "0::bigint")
+            + f" as {part}_{word}"
+            for part in PARTS
+            for word in self._words
+        )
+        query = FEATURES
+        for level, keys in enumerate(self._levels):
+            query = f"(select *, {', '.join(self._claims(level, keys))} from {query})"
+            query = f"(select *, {', '.join(self._members(level, keys))} from {query})"
+        return f"select customer_id, {columns} from {query}"
+
+    def _claims(self, level: int, keys: list[str]) -> Iterator[str]:
+        """Yield what rules and lists of a level ask for, and what of it lists alone ask for."""
+        claimed: dict[int, str] = {}
+        included: dict[int, str] = {}
+        for key in keys:
+            segment = self._live[key]
+            conditions = hard_conditions(segment)
+            sides = {listing.side for listing in segment.listings}
+            if "exclude" in sides:
+                conditions.append(f"customer_id not in ({_listed(key, 'exclude')})")
+            rule = "false" if segment.condition is None else to_sql(segment.condition, self._is_member)
+            listed = f"customer_id in ({_listed(key, 'include')})"
+            if "include" in sides:
+                included[self._places[key]] = " and ".join([f"({rule}) is not true", listed, *conditions])
+                rule = f"({rule} or {listed})"
+            claimed[self._places[key]] = " and ".join([rule, *conditions])
+        yield from self._named("claimed", level, words_sql(claimed, len(self._words)))
+        yield from self._named("included", level, words_sql(included, len(self._words)))
+
+    def _members(self, level: int, keys: list[str]) -> Iterator[str]:
+        """Yield the members of a level: all claims outside of groups; within, the first in the order of ranks."""
+        free = bits_of([self._places[key] for key in keys if not self._live[key].definition.group], len(self._words))
+        groups = sorted({found for key in keys if (found := self._live[key].definition.group)})
+        yield from self._named(
+            "member",
+            level,
+            [
+                " | ".join(
+                    [f"{_column('claimed', level, word)} & {free[word]}"]
+                    + [self._winner(group, level, word) for group in groups]
+                )
+                for word in self._words
+            ],
+        )
+
+    def _winner(self, group: str, level: int, word: int) -> str:
+        """Return the bit that the first claim within a group sets in a word; none outside of the group's parent."""
+        parent = self._catalog.groups[group].definition.parent
+        whens = [] if parent is None else [f"when not {self._is_in_group(parent)} then 0"]
+        for rival in self._rivals(group):
+            place = self._places[rival]
+            bit = 1 << (place % WORD_BITS)
+            claimed = _column("claimed", level, place // WORD_BITS)
+            whens.append(f"when {claimed} & {bit} <> 0 then {bit if place // WORD_BITS == word else 0}::bigint")
+        return f"case {' '.join(whens)} else 0 end"
+
+    def _rivals(self, group: str) -> list[str]:
+        found = [segment for segment in self._live.values() if segment.definition.group == group]
+        return [one.key for one in sorted(found, key=lambda one: (one.definition.precedence or 0, one.key))]
+
+    def _is_member(self, key: str) -> str:
+        return self._is_in_any([key]) if key in self._live else "false"
+
+    def _is_in_group(self, group: str) -> str:
+        return self._is_in_any(self._rivals(group))
+
+    def _is_in_any(self, keys: list[str]) -> str:
+        """Return the condition that the customer is a member of any of some segments of one level."""
+        bits = bits_of([self._places[key] for key in keys], len(self._words))
+        words = [
+            f"{_column('member', self._level_of[keys[0]], word)} & {bits[word]} <> 0"
+            for word in self._words
+            if bits[word]
+        ]
+        return f"({' or '.join(words)})" if words else "false"
+
+    def _named(self, part: str, level: int, expressions: list[str]) -> Iterator[str]:
+        for word, expression in enumerate(expressions):
+            yield f"{expression} as {_column(part, level, word)}"
+
+
+def _column(part: str, level: int, word: int) -> str:
+    return quote(f"{part}#{level}#{word}")
+
+
 def _listed(key: str, side: str) -> str:
     return (
         "select o.customer_id from segments.candidate_overrides as o "
-        f"where o.segment_key = {key} and o.side = '{side}' and o.status = 'applied'"
+        f"where o.segment_key = {literal(key)} and o.side = '{side}' and o.status = 'applied'"
     )
 
 
-def _admit(con: Connection, catalog: Catalog, live: list[CatalogSegment]) -> None:
-    """Write the membership of one level: all claims outside groups, the winners within."""
-    free = [segment.key for segment in live if segment.definition.group is None]
-    if free:
-        con.execute(
-            "insert into segments.candidate_members select p.* from segments.candidate_claims as p "
-            "inner join segments.candidate_ranks as r on p.segment_number = r.segment_number "
-            f"where r.segment_key in ({', '.join(literal(key) for key in free)})"
+def _drop_views(con: Connection) -> None:
+    """Make room for the candidate: once published, views of these names show what was judged."""
+    found = con.execute(
+        "select table_name, table_type from information_schema.tables where table_schema = 'segments' "
+        "and table_name in ('candidate_masks', 'candidate_places') and table_catalog = current_database()"
+    ).fetchall()
+    for name, kind in found:
+        con.execute(f"drop {'view' if kind == 'VIEW' else 'table'} segments.{name}")
+
+
+def _create_views(
+    con: Connection, catalog: Catalog, live: Mapping[str, CatalogSegment], places: Mapping[str, int]
+) -> None:
+    """Give the masks the names of their segments back."""
+    words = range(word_count(len(places)))
+    defaults = set(_defaults(catalog))
+    grouped = [key for key, segment in live.items() if segment.definition.group is not None]
+    rivals = bits_of([places[key] for key in grouped if key not in defaults], len(words))
+    claimed, included, member = ([f"m.{part}_{word}" for word in words] for part in PARTS)
+    lost = [f"({claimed[word]} & ~{member[word]})" for word in words]
+    con.execute(
+        _VIEWS.format(
+            claimed=has_bit_sql(claimed, "p"),
+            included=has_bit_sql(included, "p"),
+            member=has_bit_sql(member, "p"),
+            has_losers=any_bit_sql([f"({lost[word]} & {rivals[word]})" for word in words]),
+            lost=has_bit_sql(lost, "l"),
+            won=has_bit_sql(member, "w"),
         )
-    grouped = [segment for segment in live if segment.definition.group is not None]
-    if grouped:
-        keys = ", ".join(literal(segment.key) for segment in grouped)
-        con.execute(_WINNERS.format(keys=keys, parent=_parents(catalog, grouped)))
-        con.execute(_GROUPED_MEMBERS)
-        con.execute(_LOSSES)
-
-
-def _parents(catalog: Catalog, grouped: list[CatalogSegment]) -> str:
-    """Return the condition that customers of a group with a parent are in the parent."""
-    conditions = ""
-    for group in sorted({segment.definition.group or "" for segment in grouped}):
-        parent = catalog.groups[group].definition.parent
-        if parent is not None:
-            conditions += (
-                f" and (r.group_key <> {literal(group)} or p.customer_number in ("
-                "select m.customer_number from segments.candidate_members as m "
-                "inner join segments.candidate_ranks as q on m.segment_number = q.segment_number "
-                f"where q.group_key = {literal(parent)}))"
-            )
-    return conditions
+    )

@@ -21,10 +21,9 @@ STEPS: dict[str, tuple[str, ...]] = {
         insert into segments.membership_changes
         select
             (select coalesce(max(change_seq), 0) from segments.membership_changes)
-                + row_number() over (order by c.customer_id, c.change desc, c.segment_key) as change_seq,
+                + c.change_number as change_seq,
             c.customer_id, c.segment_key, c.change, c.cause, c.segment_version, $as_of, $run_id, $recorded_at
         from segments.candidate_changes as c
-        order by change_seq
         """,
     ),
     # What was believed stays readable: the open row is superseded, its closed version is a new row. A stay that
@@ -60,7 +59,11 @@ STEPS: dict[str, tuple[str, ...]] = {
         """,
         """
         update segments.membership as m set segment_version = n.segment_version
-        from segments.candidate_catalog as n
+        from (
+            select n.segment_key, n.segment_version
+            from segments.candidate_catalog as n inner join segments.catalog as p on n.segment_key = p.segment_key
+            where n.segment_version <> p.segment_version
+        ) as n
         where m.segment_key = n.segment_key and m.segment_version <> n.segment_version
         """,
         """
@@ -76,11 +79,13 @@ STEPS: dict[str, tuple[str, ...]] = {
         """,
         # A segment that moved to another group, or out of all, takes the members who stay with it.
         """
-        delete from segments.effective as e
-        where not exists (
-            select 1 from segments.candidate_catalog as n
-            where n.segment_key = e.segment_key and n.group_key = e.group_key
-        )
+        delete from segments.effective as e using (
+            select p.segment_key
+            from segments.catalog as p
+            left join segments.candidate_catalog as n on p.segment_key = n.segment_key
+            where p.group_key is not null and p.group_key is distinct from n.group_key
+        ) as p
+        where e.segment_key = p.segment_key
         """,
         """
         insert into segments.effective
@@ -93,11 +98,13 @@ STEPS: dict[str, tuple[str, ...]] = {
         insert into segments.effective
         select m.customer_id, n.group_key, m.segment_key
         from segments.membership as m
-        inner join segments.candidate_catalog as n on m.segment_key = n.segment_key
-        inner join segments.catalog as p on m.segment_key = p.segment_key
+        inner join (
+            select n.segment_key, n.group_key
+            from segments.candidate_catalog as n inner join segments.catalog as p on n.segment_key = p.segment_key
+            where n.group_key is not null and p.group_key is distinct from n.group_key
+        ) as n on m.segment_key = n.segment_key
         anti join segments.candidate_changes as c
             on m.customer_id = c.customer_id and m.segment_key = c.segment_key
-        where n.group_key is not null and p.group_key is distinct from n.group_key
         """,
     ),
     "conflicts": (
@@ -145,7 +152,9 @@ STEPS: dict[str, tuple[str, ...]] = {
                 count(*) filter (change = 'enter') as entered,
                 count(*) filter (change = 'exit') as exited
             from segments.membership_changes
-            where cast(effective_at as date) = cast($as_of as date)
+            where
+                effective_at >= cast(cast($as_of as date) as timestamp)
+                and effective_at < cast(cast($as_of as date) as timestamp) + interval 1 day
             group by segment_key
         )
         select
@@ -158,6 +167,15 @@ STEPS: dict[str, tuple[str, ...]] = {
         ) as p on s.segment_key = p.segment_key
         left join moved as m on s.segment_key = m.segment_key
         """,
+    ),
+    # The masks that were judged are now those of the membership; views keep them readable as the candidate.
+    "masks": (
+        "drop table if exists segments.masks",
+        "alter table segments.candidate_masks rename to masks",
+        "create view segments.candidate_masks as select * from segments.masks",
+        "drop table if exists segments.places",
+        "alter table segments.candidate_places rename to places",
+        "create view segments.candidate_places as select * from segments.places",
     ),
     "publication": (
         """
@@ -217,7 +235,8 @@ def _is_outstanding(con: Connection, candidate_id: str) -> bool:
 def _report(con: Connection, run: Run, candidate_id: str) -> StageReport:
     changes = dict(
         con.execute(
-            "select change, count(*) from segments.membership_changes where run_id = ? group by 1", [run.run_id]
+            "select change, count(*) from segments.membership_changes where effective_at = ? and run_id = ? group by 1",
+            [run.as_of, run.run_id],
         ).fetchall()
     )
     rows = {

@@ -5,6 +5,8 @@ Belongs here: every character of SQL that a rule becomes. Does not belong here: 
 the typed form has one meaning.
 """
 
+from collections.abc import Callable
+
 from segmentation.segments.conditions import (
     AS_OF,
     Always,
@@ -28,18 +30,23 @@ from segmentation.segments.conditions import (
 from segmentation.segments.kinds import Kind
 from segmentation.warehouse import literal, quote
 
-#: Where ``in_segment`` looks unless told otherwise: what is published.
-MEMBERSHIP = "segments.membership"
+#: Turns the key of a segment into the SQL condition that the customer is in it.
+InSegmentSql = Callable[[str], str]
 
 
-def to_sql(condition: Condition, membership: str = MEMBERSHIP) -> str:
+def is_published_member(key: str) -> str:
+    """Return the SQL condition that the customer is in a segment as published."""
+    return f"(customer_id in (select m.customer_id from segments.membership as m where m.segment_key = {literal(key)}))"
+
+
+def to_sql(condition: Condition, in_segment: InSegmentSql = is_published_member) -> str:
     """Return DuckDB SQL that is true exactly where the condition holds; elsewhere it is false or null.
 
     Args:
         condition: What to write.
-        membership: Table with ``customer_id`` and ``segment_key`` that ``in_segment`` reads; a trusted name.
+        in_segment: How to ask whether the customer is in a segment; unless told otherwise, of what is published.
     """
-    return _Writer(membership).condition(condition)
+    return _Writer(in_segment).condition(condition)
 
 
 def to_text(condition: Condition) -> str:
@@ -48,10 +55,10 @@ def to_text(condition: Condition) -> str:
 
 
 class _Writer:
-    """Writes SQL for a membership table, or the rule language where there is none."""
+    """Writes SQL, or the rule language where nothing says how SQL asks for a segment."""
 
-    def __init__(self, membership: str | None) -> None:
-        self._membership = membership
+    def __init__(self, in_segment: InSegmentSql | None) -> None:
+        self._in_segment = in_segment
 
     def condition(self, condition: Condition) -> str:
         match condition:
@@ -84,17 +91,14 @@ class _Writer:
     def _call(self, leaf: Listed | InSegment) -> str:
         if isinstance(leaf, Listed):
             return f"list_contains({self._name(leaf.feature.name)}, {literal(leaf.value)})"
-        if self._membership is None:
+        if self._in_segment is None:
             return f"in_segment({literal(leaf.key)})"
-        return (
-            f"(customer_id in (select m.customer_id from {self._membership} as m "
-            f"where m.segment_key = {literal(leaf.key)}))"
-        )
+        return self._in_segment(leaf.key)
 
     def _side(self, term: Term, other: Term) -> str:
         """Write one side of a comparison, widened to the kind of the other where the two differ."""
         written = self._term(term)
-        if self._membership is None or term.kind == other.kind:
+        if self._in_segment is None or term.kind == other.kind:
             return written
         if term.kind is Kind.INTEGER:
             return f"cast({written} as double)"
@@ -109,7 +113,7 @@ class _Writer:
                 return f"cast({self._name(name)} as double)" if self._widens(kind) else self._name(name)
             case Constant(value, kind):
                 return self._constant(value, kind)
-            case DaysSince(moment) if self._membership is None:
+            case DaysSince(moment) if self._in_segment is None:
                 return f"days_since({moment.name})"
             case DaysSince(moment):
                 written = self._name(moment.name)
@@ -118,21 +122,21 @@ class _Writer:
                 return f"date_sub('day', {written}, {self._name(AS_OF)})"
             case Arithmetic(operator, left, right):
                 divisor = self._operand(right)
-                if operator == "/" and self._membership is not None:
+                if operator == "/" and self._in_segment is not None:
                     divisor = f"nullif({divisor}, 0)"
                 return f"({self._operand(left)} {operator} {divisor})"
 
     def _operand(self, term: Term) -> str:
         written = self._term(term)
-        if self._membership is None or isinstance(term, Arithmetic):
+        if self._in_segment is None or isinstance(term, Arithmetic):
             return written
         return written if written.startswith("cast(") else f"cast({written} as double)"
 
     def _widens(self, kind: Kind) -> bool:
-        return self._membership is not None and kind is Kind.DOUBLE
+        return self._in_segment is not None and kind is Kind.DOUBLE
 
     def _name(self, name: str) -> str:
-        return name if self._membership is None else quote(name)
+        return name if self._in_segment is None else quote(name)
 
     def _constant(self, value: object, kind: Kind) -> str:
         match kind:
@@ -142,7 +146,7 @@ class _Writer:
                 return f"date '{value}'"
             case Kind.TIMESTAMP:
                 return f"timestamp '{value}'"
-            case Kind.DOUBLE if self._membership is not None:
+            case Kind.DOUBLE if self._in_segment is not None:
                 return f"cast({value!r} as double)"
             case _:
                 return repr(value)

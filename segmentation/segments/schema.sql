@@ -1,6 +1,7 @@
 -- What the rules say now, and what would be published, are the candidate's: segments.candidate (customer_id,
 -- segment_key, via rule or include), segments.candidate_membership and segments.candidate_effective are views
--- over numbered tables, made with each candidate (decisions.py).
+-- over one row of bits per customer, made with each candidate (decisions.py). Published, those rows are
+-- segments.masks with segments.places: a second form of segments.membership, of use to the stages alone (masks.py).
 -- One winner per customer and exclusive group, published with membership.
 create table if not exists segments.effective (
     customer_id varchar not null,

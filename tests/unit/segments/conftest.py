@@ -158,6 +158,7 @@ class Company:
         """Check that log, membership, history and groups say the same."""
         members = set(self.rows("select customer_id, segment_key from segments.membership"))
         assert self.folded() == members
+        assert set(self.rows("select customer_id, segment_key from segments.candidate_membership")) == members
         numbers = [row[0] for row in self.rows("select change_seq from segments.membership_changes order by 1")]
         assert numbers == list(range(1, len(numbers) + 1))
         known = "superseded_at is null"
