@@ -50,6 +50,9 @@ class Settings(BaseSettings):
         default=10, ge=0, description="How long a landed file must be quiet before it starts a run."
     )
     alert_webhook_url: SecretStr | None = Field(default=None, description="Where alerts are posted as JSON.")
+    identity_solver: Literal["embedded", "contraction"] = Field(
+        default="embedded", description="Who finds connected identifiers: this process, or the engine by SQL alone."
+    )
     identity_truth: Path | None = Field(
         default=None, description="Labels that every run of identity is scored against."
     )

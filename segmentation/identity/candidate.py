@@ -6,7 +6,7 @@ Belongs here: the order of the steps. Does not belong here: the steps (one modul
 
 from segmentation.contracts import ensure_schema, stamp_candidate
 from segmentation.identity.accounts import write_accounts
-from segmentation.identity.admission import admit
+from segmentation.identity.admission import Solver, admit
 from segmentation.identity.assign import assign
 from segmentation.identity.catalog import IdentityCatalog
 from segmentation.identity.consents import write_consents
@@ -32,15 +32,12 @@ _TEMPORARY = (
     "excluded",
     "links",
     "owner_pairs",
-    "owners",
     "classes",
     "components",
-    "members",
-    "violating",
 )
 
 
-def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog) -> StageReport:
+def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog, *, solver: Solver = "embedded") -> StageReport:
     """Resolve every identifier seen by ``run.as_of`` to a customer and write ``identity.candidate…``.
 
     The whole map is built anew from all rows; identifiers keep their node ids and customers their ids by
@@ -51,6 +48,7 @@ def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog) -> Stag
         con: The warehouse, open for writing; entities without a table are taken to be empty.
         run: Its ``as_of`` hides later rows.
         catalog: Rules and purposes.
+        solver: Who finds the components: scipy in this process, or the engine by SQL alone.
 
     Returns:
         Rows per candidate table, and the figures of ``identity.candidate``.
@@ -67,7 +65,7 @@ def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog) -> Stag
         add_links(con)
         find_owners(con, rules)
         add_owners(con)
-        counted |= admit(con, rules)
+        counted |= admit(con, rules, solver)
         counted["rows_attributable"] = _count_attributable(con)
         assign(con, run, rules)
         mark_manual_matches(con)

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmentation.identity.admission import ConstrainedPartition, Limits
 from segmentation.identity.components import label_components
+from segmentation.identity.partition import ConstrainedPartition, Limits
 
 _NODES = 12
 _EDGES = st.lists(st.tuples(st.integers(0, _NODES - 1), st.integers(0, _NODES - 1)), max_size=30)
