@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks.machine import describe_machine
 from benchmarks.orchestrated import measure_orchestration
 from benchmarks.report import render
+from benchmarks.sections import apart_from_the_chain
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -78,7 +79,8 @@ def _sizes(text: str) -> list[int]:
 
 def write(results: Figures, given: argparse.Namespace) -> None:
     """Write the report, and the figures where they were asked for."""
-    given.results.write_text(render(results), encoding="utf-8")
+    report = render(results) + apart_from_the_chain(given.results)
+    given.results.write_text(report, encoding="utf-8")
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
