@@ -42,7 +42,7 @@ requests as (
         quantile_cont(latency_ms, 0.95) filter (where occurred_at > $as_of - interval 7 day) as request_p95_ms_7d,
         count(*) filter (where occurred_at > $as_of - interval 7 day and status_code >= 500) as errors,
         count(*) filter (where occurred_at > $as_of - interval 7 day and is_throttled) as throttled,
-        round(coalesce(sum(compute_ms), 0))::bigint as compute_ms_30d
+        round(coalesce(sum(round(compute_ms * 1000)::bigint), 0) / 1000.0)::bigint as compute_ms_30d
     from house.sources.requests as r {requests_joins}
     where occurred_at > $as_of - interval 30 day and occurred_at <= $as_of
     group by 1
@@ -82,7 +82,7 @@ orders as materialized (
         max(ordered_at) filter (where not is_cancelled) as last_order_at,
         sum(case when ordered_at > $as_of - interval 365 day and not is_failed then gross else 0 end) as gross_365d,
         sum(case when ordered_at <= $as_of - interval 365 day or is_failed then 0
-            when is_returned then gross + (gross - net) else gross - net end) as returned_365d,
+            when is_returned then greatest(gross, gross - net) else gross - net end) as returned_365d,
         count(*) filter (where chargeback_at > $as_of - interval 365 day and chargeback_at <= $as_of) as chargebacks,
         count(distinct case when ordered_at > $as_of - interval 30 day then card_fingerprint end) as cards
     from placed where customer_id is not null group by 1
@@ -123,6 +123,7 @@ members as (select distinct customer_id, account_id from house.identity.customer
     where valid_from <= $as_of and (valid_to is null or valid_to > $as_of)),
 subscribed as materialized (
     select {members_customer} as customer_id, r.* from ({subscriptions_now}) as r {members_joins}
+    where r.started_at is null or r.started_at <= $as_of
 ),
 subscriptions_owned as (
     select * from subscribed where customer_id is not null
@@ -141,7 +142,7 @@ subscriptions as (
 invoiced as materialized (
     select {members_customer} as customer_id, r.account_id, r.due_at, r.paid_at, r.amount_micros,
         lower(r.invoice_status) in ('void', 'voided', 'cancelled', 'written_off', 'draft') as is_void,
-        lower(r.invoice_status) = 'paid' or r.paid_at is not null as is_paid
+        lower(r.invoice_status) = 'paid' or coalesce(r.paid_at <= $as_of, false) as is_paid, r.issued_at
     from ({invoices_now}) as r {members_joins}
 ),
 invoices_owned as (
@@ -153,8 +154,9 @@ invoices_owned as (
 invoices as (
     select customer_id,
         count(*) filter (where not is_void and due_at > $as_of - interval 365 day and due_at <= $as_of
-            and (paid_at > due_at or not is_paid)) as paid_late,
-        sum(case when not is_void and not is_paid then amount_micros else 0 end)::bigint as open_micros
+            and (paid_at > due_at or (not is_paid and due_at < $as_of))) as paid_late,
+        sum(case when not is_void and not is_paid and issued_at <= $as_of then amount_micros else 0 end)::bigint
+            as open_micros
     from invoices_owned group by 1
 ),
 submitted as (

@@ -122,27 +122,32 @@ def _measure_table(con: Connection, run: Run, columns: dict[str, str], contract:
         insert into features.candidate
         with built as (
             select
+                customer_id,
                 count(*) as row_count,
-                count(distinct customer_id) as distinct_customers,
                 min(as_of) as min_row_as_of,
                 max(as_of) as max_row_as_of,
-                count(*) filter (where {future}) as future_rows
+                count_if({future}) as future_rows
             from features.{CANDIDATE_TABLE}
+            group by customer_id
         ),
         matched as (
             select
-                count(*) filter (where customers.customer_id is not null) as expected_customers,
-                count(*) filter (where features.customer_id is null) as missing_customers,
-                count(*) filter (where customers.customer_id is null) as unexpected_customers
+                coalesce(sum(row_count), 0) as row_count,
+                count(built.customer_id) as distinct_customers,
+                count(customers.customer_id) as expected_customers,
+                count_if(built.row_count is null) as missing_customers,
+                count_if(customers.customer_id is null) as unexpected_customers,
+                min(min_row_as_of) as min_row_as_of,
+                max(max_row_as_of) as max_row_as_of,
+                coalesce(sum(future_rows), 0) as future_rows
             from (select customer_id from identity.customers where status = 'active') as customers
-            full join (select distinct customer_id from features.{CANDIDATE_TABLE}) as features
-                on customers.customer_id = features.customer_id
+            full join built on customers.customer_id = built.customer_id
         )
         select
             row_count, distinct_customers, expected_customers, missing_customers, unexpected_customers,
             $as_of, min_row_as_of, max_row_as_of, future_rows,
             $schema_fingerprint, $contract_fingerprint, $run_id, $recorded_at
-        from built cross join matched
+        from matched
         """,
         {
             "as_of": run.as_of,
@@ -158,7 +163,7 @@ def _measure_columns(con: Connection, run: Run, contract: FeatureContract) -> di
     """Write the share of nulls and zeros of every feature, in one pass over the table; return the nulls."""
     measures = [
         f"count({quote(feature.name)}), "
-        + (f"count(*) filter (where {quote(feature.name)} = 0)" if feature.duckdb_type in _NUMBERS else "null")
+        + (f"count_if({quote(feature.name)} = 0)" if feature.duckdb_type in _NUMBERS else "null")
         for feature in contract
     ]
     total, *counts = con.execute(f"select count(*), {', '.join(measures)} from features.{CANDIDATE_TABLE}").fetchall()[
@@ -170,21 +175,26 @@ def _measure_columns(con: Connection, run: Run, contract: FeatureContract) -> di
     }
     zeros = [None if zero is None else zero / total if total else 0.0 for zero in counts[1::2]]
     con.execute("delete from features.candidate_columns")
-    con.executemany(
-        "insert into features.candidate_columns values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            [
-                feature.name,
-                position,
-                feature.duckdb_type,
-                feature.source,
-                feature.max_age_hours * 3600,
-                nulls[feature.name],
-                zero_ratio,
-                run.run_id,
-                run.recorded_at,
-            ]
-            for position, (feature, zero_ratio) in enumerate(zip(contract, zeros, strict=True), start=1)
-        ],
+    con.execute(
+        """
+        insert into features.candidate_columns
+        select *, $run_id, $recorded_at
+        from (
+            select
+                unnest($names), unnest($positions), unnest($types), unnest($concerns), unnest($max_ages),
+                unnest($nulls), unnest($zeros)
+        )
+        """,
+        {
+            "names": list(contract.names),
+            "positions": list(range(1, len(contract) + 1)),
+            "types": list(contract.types.values()),
+            "concerns": [feature.source for feature in contract],
+            "max_ages": [feature.max_age_hours * 3600 for feature in contract],
+            "nulls": list(nulls.values()),
+            "zeros": zeros,
+            "run_id": run.run_id,
+            "recorded_at": run.recorded_at,
+        },
     )
     return nulls

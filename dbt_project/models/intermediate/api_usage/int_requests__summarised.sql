@@ -20,6 +20,7 @@ attributed as (
 windowed as (
     select
         *,
+        cast(round(compute_ms * 1000) as bigint) as compute_micros,
         {{ is_within('occurred_at', 1) }} as is_within_1d,
         {{ is_within('occurred_at', 7) }} as is_within_7d
     from attributed
@@ -37,7 +38,8 @@ final as (
         / nullif(count(case when is_within_7d then 1 end), 0) as error_ratio_7d,
         cast(count(case when is_within_7d and is_throttled then 1 end) as double)
         / nullif(count(case when is_within_7d then 1 end), 0) as throttled_ratio_7d,
-        cast(round(coalesce(sum(compute_ms), 0)) as bigint) as compute_ms_30d,
+        -- Added up in whole microseconds: a sum of fractions depends on the order of its rows.
+        cast(round(coalesce(sum(compute_micros), 0) / 1000.0) as bigint) as compute_ms_30d,
         max(occurred_at) as last_request_at
     from windowed
     group by customer_id

@@ -1,5 +1,5 @@
 {# The last fact of each concern that reached the features. A concern is what the contract's meta
-   calls `source`. #}
+   calls `source`. Identity may have seen more since, when a past moment is described. #}
 {% set facts = [
     ('orders', ref('int_orders__attributed'), 'ordered_at'),
     ('risk', ref('int_orders__attributed'), 'ordered_at'),
@@ -20,6 +20,7 @@ with latest as (
         '{{ concern }}' as concern,
         max({{ moment }}) as max_event_at
     from {{ relation }}
+    where {{ is_known(moment) }}
     {{- '\n    union all' if not loop.last }}
     {%- endfor %}
 ),

@@ -63,8 +63,8 @@ final as (
         case when is_failed then 0 else gross_micros end as gross_micros,
         case
             when is_failed then 0
-            -- What the lines took back already, and, where the whole order came back, the rest.
-            when is_returned then gross_micros + (gross_micros - net_micros)
+            -- Of an order that came back whole, lines may say the same: it came back once.
+            when is_returned then greatest(gross_micros, gross_micros - net_micros)
             else gross_micros - net_micros
         end as returned_micros
     from attributed

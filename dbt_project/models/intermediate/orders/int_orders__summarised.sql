@@ -19,10 +19,14 @@ final as (
         cast(sum(revenue_micros) as bigint) as revenue_micros_total,
         min(case when not is_cancelled then ordered_at end) as first_order_at,
         max(case when not is_cancelled then ordered_at end) as last_order_at,
-        sum(case when {{ is_within('ordered_at', 365) }} then gross_micros else 0 end)
-            as gross_micros_365d,
-        sum(case when {{ is_within('ordered_at', 365) }} then returned_micros else 0 end)
-            as returned_micros_365d
+        cast(
+            sum(case when {{ is_within('ordered_at', 365) }} then gross_micros else 0 end)
+            as bigint
+        ) as gross_micros_365d,
+        cast(
+            sum(case when {{ is_within('ordered_at', 365) }} then returned_micros else 0 end)
+            as bigint
+        ) as returned_micros_365d
     from orders
     group by customer_id
 )

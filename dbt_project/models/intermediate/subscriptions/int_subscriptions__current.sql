@@ -8,6 +8,8 @@ with subscriptions as (
             else 4
         end as status_rank
     from {{ ref('stg_sources__subscriptions') }}
+    -- One that starts later is nobody's current one yet.
+    where started_at is null or {{ is_known('started_at') }}
 ),
 
 {{ attribute_to_members(
