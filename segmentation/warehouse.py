@@ -6,6 +6,7 @@ belong here: what the tables mean (each stage's ``schema.sql``).
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -182,6 +183,26 @@ class Warehouse:
             os.fsync(file.fileno())
         draft.replace(self.published_path)
         return copied
+
+    def copy_live(self, target: Path) -> int:
+        """Write a whole copy of the live file to ``target``, for trying things on; return its bytes.
+
+        Writers wait for as long as copying takes, not for what is tried.
+
+        Raises:
+            WarehouseBusyError: Another process held it for longer than ``lock_wait_seconds``.
+            StrataError: The disk is full.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with self.exclusive(), self._full_disk_told():
+            con = self._connect(self.path, read_only=False)
+            try:
+                # What a killed process left in the log belongs to the file.
+                con.execute("checkpoint")
+            finally:
+                con.close()
+            shutil.copyfile(self.path, target)
+        return target.stat().st_size
 
     def rewrite(self) -> int:
         """Write the live file anew, so that nothing that was deleted remains in it; return its bytes.

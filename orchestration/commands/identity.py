@@ -6,7 +6,13 @@ Belongs here: the group, and which module has each of its commands. Does not bel
 
 import typer
 
-from orchestration.commands import identity_evaluation, identity_matching, identity_questions, identity_steward
+from orchestration.commands import (
+    identity_evaluation,
+    identity_matching,
+    identity_plan,
+    identity_questions,
+    identity_steward,
+)
 
 group = typer.Typer(
     name="identity",
@@ -17,5 +23,6 @@ group = typer.Typer(
 
 identity_questions.register(group)
 identity_steward.register(group)
+identity_plan.register(group)
 identity_matching.register(group)
 identity_evaluation.register(group)

@@ -4,6 +4,8 @@ Belongs here: asking and showing. Does not belong here: the answers (`segmentati
 (`identity_steward.py`). Both read the readers' copy, so they never wait for a run.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -11,7 +13,7 @@ from rich.text import Text
 
 from orchestration.commands.console import Json, hint_table, out, print_json, table
 from orchestration.settings import Settings
-from segmentation.errors import NotFoundError
+from segmentation.errors import NotFoundError, StrataError
 from segmentation.identity.catalog import load_identifier_rules
 from segmentation.identity.dossier import Dossier, open_dossier
 from segmentation.identity.evidence_paths import Answer, Evidence, Place, explain_pair, read_places
@@ -19,6 +21,7 @@ from segmentation.identity.explain import resolve_customer
 from segmentation.identity.operator_rules import node_types, read_rules
 from segmentation.identity.references import PUBLISHED, find_nodes
 from segmentation.identity.rule_words import describe_rule
+from segmentation.warehouse import Connection, table_exists
 
 _SHOWN = "TYPE:VALUE, node:NUMBER, a value alone, or a customer id"
 
@@ -30,7 +33,7 @@ def show(
     """Show one customer: identifiers and evidence, what was refused and why, history, decisions of people."""
     settings = Settings.load()
     rules = load_identifier_rules(settings.catalog)
-    with settings.warehouse.read() as con:
+    with _reading(settings) as con:
         try:
             customer_id = resolve_customer(con, customer)
         except NotFoundError:
@@ -57,13 +60,31 @@ def why(
     """Say why two identifiers are one customer, or what keeps them apart: the shortest path of evidence."""
     settings = Settings.load()
     rules = load_identifier_rules(settings.catalog)
-    with settings.warehouse.read() as con:
+    with _reading(settings) as con:
         nodes = find_nodes(con, rules, [(one, "first argument"), (other, "second argument")], PUBLISHED)
         answer = explain_pair(con, nodes[0], nodes[1])
     if as_json:
         print_json(answer)
         return
     _show_answer(answer)
+
+
+@contextmanager
+def _reading(settings: Settings) -> Iterator[Connection]:
+    """Open the readers' copy; one of an older version knows nothing of people's decisions.
+
+    Raises:
+        StrataError: Nothing has been published by this version yet.
+    """
+    with settings.warehouse.read() as con:
+        if not (table_exists(con, "identity", "rules") and table_exists(con, "identity", "publications")):
+            raise StrataError(
+                "the readers' copy is of an older version",
+                where=str(settings.warehouse.published_path),
+                expected="a copy with identity.rules and identity.publications",
+                repair="strata run",
+            )
+        yield con
 
 
 def _show_nobodys(place: Place, *, as_json: bool) -> None:

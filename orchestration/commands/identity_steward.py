@@ -5,11 +5,11 @@ Belongs here: asking for a decision and showing what was written. Does not belon
 Every decision is signed, is written together with its row in the audit log, and acts with the next run.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -20,9 +20,8 @@ from segmentation import audit
 from segmentation.contracts import ensure_schema
 from segmentation.errors import StrataError
 from segmentation.identity.catalog import IdentifierRules, load_identifier_rules
-from segmentation.identity.explain import resolve_customer
+from segmentation.identity.drafts import draft_block, draft_limit, draft_link, draft_split
 from segmentation.identity.operator_rules import Rule, node_types, published_moment, read_rules
-from segmentation.identity.references import find_nodes
 from segmentation.identity.rule_book import (
     Draft,
     Signature,
@@ -32,9 +31,7 @@ from segmentation.identity.rule_book import (
     is_pending,
 )
 from segmentation.identity.rule_words import describe_rule
-from segmentation.warehouse import Connection, scalar, transaction
-
-Result = TypeVar("Result")
+from segmentation.warehouse import Connection, transaction
 
 Author = Annotated[str, typer.Option("--author", help="Who decides; kept for good.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, such as a ticket; kept for good, so name no person.")]
@@ -72,13 +69,9 @@ def link(
     as_json: Json = False,
 ) -> None:
     """Say that identifiers, or customers by their anchors, are one customer's."""
-
-    def draft(con: Connection, rules: IdentifierRules) -> Draft:
-        return Draft("must_link", nodes=tuple(find_nodes(con, rules, _named(identifiers, "argument"))))
-
-    if len(identifiers) == 1:
-        raise StrataError("one identifier can't be linked", expected="two or more", repair="strata identity link A B")
-    _decide(draft, Signature(author, reason, now()), from_, until, as_json=as_json)
+    _decide(
+        lambda con, rules: draft_link(con, rules, identifiers), Signature(author, reason, now()), from_, until, as_json
+    )
 
 
 def split(
@@ -100,15 +93,13 @@ def split(
 
     Who was merged in gets the former id back.
     """
-
-    def draft(con: Connection, rules: IdentifierRules) -> Draft:
-        customer_id = resolve_customer(con, customer)
-        kept = find_nodes(con, rules, _named(keep or [customer_id], "--keep"))
-        taken = find_nodes(con, rules, _named(away, "--away"))
-        _require_members(con, customer_id, [*kept, *taken])
-        return Draft("must_not_link", nodes=tuple(kept), other_nodes=tuple(taken))
-
-    _decide(draft, Signature(author, reason, now()), from_, until, as_json=as_json)
+    _decide(
+        lambda con, rules: draft_split(con, rules, customer, away, keep or ()),
+        Signature(author, reason, now()),
+        from_,
+        until,
+        as_json,
+    )
 
 
 def block(
@@ -122,19 +113,13 @@ def block(
     as_json: Json = False,
 ) -> None:
     """Say that identifiers, or all that match a pattern, link nobody."""
-    if bool(identifiers) == bool(pattern) or bool(pattern) != bool(id_type):
-        raise StrataError(
-            "a block is of identifiers, or of a pattern and the type it is about",
-            expected="strata identity block email:info@shop.com, or --type email --pattern '^info@'",
-            repair="strata identity block --help",
-        )
-
-    def draft(con: Connection, rules: IdentifierRules) -> Draft:
-        if identifiers:
-            return Draft("block_value", nodes=tuple(find_nodes(con, rules, _named(identifiers, "argument"))))
-        return Draft("block_pattern", id_type=_known_type(rules, str(id_type)), pattern=pattern)
-
-    _decide(draft, Signature(author, reason, now()), from_, until, as_json=as_json)
+    _decide(
+        lambda con, rules: draft_block(con, rules, identifiers or (), id_type, pattern),
+        Signature(author, reason, now()),
+        from_,
+        until,
+        as_json,
+    )
 
 
 def limit(
@@ -150,16 +135,13 @@ def limit(
     as_json: Json = False,
 ) -> None:
     """Say how many identifiers of a type one customer may hold, or one value may be seen with."""
-
-    def draft(_con: Connection, rules: IdentifierRules) -> Draft:
-        if what == "max_nodes":
-            return Draft("max_nodes", limit_value=value)
-        if per:
-            one, other = _known_type(rules, per), _known_type(rules, what)
-            return Draft("degree_limit", id_type=one, other_type=other, limit_value=value)
-        return Draft("max_per_customer", id_type=_known_type(rules, what), limit_value=value)
-
-    _decide(draft, Signature(author, reason, now()), from_, until, as_json=as_json)
+    _decide(
+        lambda _con, rules: draft_limit(rules, what, value, per),
+        Signature(author, reason, now()),
+        from_,
+        until,
+        as_json,
+    )
 
 
 def undo(
@@ -243,7 +225,6 @@ def _decide(
     signature: Signature,
     valid_from: datetime | None,
     valid_to: datetime | None,
-    *,
     as_json: bool,
 ) -> None:
     with deciding(Settings.load()) as (con, catalog):
@@ -282,32 +263,6 @@ def _show(decided: Decided, *, as_json: bool) -> None:
 
 def _as_dict(decided: Decided) -> dict[str, object]:
     return {**asdict(decided.rule), "state": decided.state, "sentence": decided.sentence}
-
-
-def _named(texts: Sequence[str], where: str) -> list[tuple[str, str]]:
-    return [(text, f"{where} {position}") for position, text in enumerate(texts, start=1)]
-
-
-def _known_type(rules: IdentifierRules, name: str) -> str:
-    if name not in rules.identifiers:
-        raise StrataError(
-            f"{name} is not a type of identifier",
-            expected=", ".join([*rules.identifiers, "max_nodes"]),
-            repair="strata identity limit --help",
-        )
-    return name
-
-
-def _require_members(con: Connection, customer_id: str, nodes: Sequence[int]) -> None:
-    for node in nodes:
-        owner = scalar(con, "select customer_id from identity.identifier_map where node_id = ?", [node])
-        if owner != customer_id:
-            raise StrataError(
-                f"node:{node} is not an identifier of {customer_id}: it belongs to {owner or 'nobody'}",
-                where="identity.identifier_map",
-                expected=f"identifiers of {customer_id}, or former ids that were merged into it",
-                repair=f"strata identity show {customer_id}",
-            )
 
 
 def register(group: typer.Typer) -> None:

@@ -16,7 +16,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from segmentation.errors import NotFoundError
-from segmentation.identity.operator_rules import Rule, published_moment, read_rules
+from segmentation.identity.operator_rules import Rule, read_rules
 from segmentation.identity.rule_words import explain_refusal
 from segmentation.warehouse import Connection, literal
 
@@ -297,8 +297,9 @@ def _values_held(con: Connection, place: Place, id_type: str, namespace: str | N
 
 def _separations(con: Connection, start: Place, end: Place, rules: Iterable[Rule]) -> tuple[str, ...]:
     """Return the rules of people between the customers of two identifiers, in words."""
-    now = published_moment(con)
-    bars = [rule for rule in rules if rule.kind == "must_not_link" and rule.holds_at(now)]
+    # Readers have the publications, not the candidates that they were.
+    [(now,)] = con.execute("select max(as_of) from identity.publications").fetchall()
+    bars = [rule for rule in rules if rule.kind == "must_not_link" and now is not None and rule.holds_at(now)]
     named = {node for rule in bars for node in (*rule.nodes, *rule.other_nodes)} | {start.node_id, end.node_id}
     rows = con.execute(
         "select node_id, customer_id from identity.identifier_map "
