@@ -226,6 +226,7 @@ def _create_tables(con: Connection) -> None:
 
 
 def _drop_work_tables(con: Connection) -> None:
+    con.execute("drop view temp.costs_work_stays")
     names = con.execute(
         "select table_name from duckdb_tables() where temporary and starts_with(table_name, 'costs_work_') order by 1"
     ).fetchall()

@@ -5,7 +5,7 @@ here: how usage (`usage.py`) and members (`members.py`) are counted.
 """
 
 from segmentation.costs.members import FRACTION_PARTS, stage_members
-from segmentation.costs.memberships import stage_memberships
+from segmentation.costs.memberships import SCOPES, stage_memberships
 from segmentation.costs.pools import CostPools
 from segmentation.costs.usage import DRIVERS, count_negative, stage_usage
 from segmentation.run import Run
@@ -47,8 +47,10 @@ def stage_drivers(con: Connection, run: Run, pools: CostPools, costing_group: st
     """
     views: dict[str, int] = {view: FRACTION_PARTS if view == "fractional" else 1 for view in pools.views}
     con.execute(_DAYS, [run.as_of])
-    con.execute("create or replace temp table costs_work_views (allocation_view varchar, parts bigint)")
-    con.executemany("insert into costs_work_views values (?, ?)", [[view, parts] for view, parts in views.items()])
+    con.execute("create or replace temp table costs_work_views (allocation_view varchar, scope varchar, parts bigint)")
+    con.executemany(
+        "insert into costs_work_views values (?, ?, ?)", [[view, SCOPES[view], parts] for view, parts in views.items()]
+    )
     con.execute(
         "create or replace temp table costs_work_drivers (driver_date date, driver_key varchar, "
         "allocation_view varchar, segment_key varchar, quantity bigint, backfilled_quantity bigint)"
@@ -66,9 +68,9 @@ def stage_drivers(con: Connection, run: Run, pools: CostPools, costing_group: st
         [[key, driver.unit, driver.scale] for key, driver in DRIVERS.items()],
     )
     stage_memberships(con, run, pools, costing_group)
-    stage_members(con, run)
+    stage_members(con)
     if count(con, "costs_work_days"):
-        stage_usage(con, run, sorted({*pools.drivers, *UNIT_DRIVERS}), views)
+        stage_usage(con, run, sorted({*pools.drivers, *UNIT_DRIVERS}))
     con.execute(_MISMATCHES)
     if "compute_ms" in pools.drivers:
         for day, rows in count_negative(con):

@@ -14,11 +14,11 @@ _CUTS = """
 create or replace temp table costs_work_cuts as
 select cut, cast(row_number() over (order by cut) as integer) as epoch
 from (
-    select effective_from as cut from costs_work_pieces
+    select from_at as cut from costs_work_states
     union
-    select effective_to from costs_work_pieces
+    select to_at from costs_work_states
     union
-    select known_since from costs_work_pieces
+    select known_since from costs_work_states
 )
 where isfinite(cut)
 """
@@ -38,22 +38,19 @@ group by d.driver_date
 _SPANS = """
 create or replace temp table costs_work_spans as
 select
-    p.allocation_view,
-    p.customer_id,
-    p.segment_key,
-    p.share_count,
+    s.*,
     coalesce(f.epoch, 0) as first_epoch,
     coalesce(t.epoch, 2147483647) as end_epoch,
     coalesce(k.epoch, 0) as known_epoch
-from costs_work_pieces as p
-left join costs_work_cuts as f on p.effective_from = f.cut
-left join costs_work_cuts as t on p.effective_to = t.cut
-left join costs_work_cuts as k on p.known_since = k.cut
+from costs_work_states as s
+left join costs_work_cuts as f on s.from_at = f.cut
+left join costs_work_cuts as t on s.to_at = t.cut
+left join costs_work_cuts as k on s.known_since = k.cut
 """
 
 
 def stage_epochs(con: Connection) -> None:
-    """Write temp tables ``costs_work_epoch_days`` and ``costs_work_spans`` from the pieces that are staged."""
+    """Write temp tables ``costs_work_epoch_days`` and ``costs_work_spans``, the states with their epochs."""
     con.execute(_CUTS)
     con.execute(_DAYS)
     con.execute(_SPANS)

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from segmentation.costs.epochs import epoch_sql, stage_epochs
+from segmentation.costs.memberships import word_names
 from segmentation.costs.pools import NO_SEGMENT, UNATTRIBUTED
 from segmentation.run import Run
+from segmentation.segments.masks import has_bit_sql
 from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
-from segmentation.warehouse import Connection, count, literal, scalar, table_exists
+from segmentation.warehouse import Connection, count, literal, table_exists
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +42,30 @@ DRIVERS: dict[str, Driver] = {
     "members": Driver("", "members"),
 }
 
-#: Rows of a key that was stated more than once share a hash; only they need the exact look.
+#: Rows of a key that was stated more than once share a hash, and lie side by side in its order; only they need the
+#: exact look.
 _REPEATED = """
 create or replace temp table costs_work_repeated as
-select key_hash from (select hash({key}) as key_hash from sources.{entity})
-group by key_hash having count(*) > 1
+select distinct key_hash
+from (
+    select key_hash, lag(key_hash) over (order by key_hash) as previous_hash
+    from (select hash({key}) as key_hash from sources.{entity})
+) where key_hash = previous_hash
 """
 
 _NEWEST = """
-(
-    select {columns} from sources.{entity}
-    where hash({key}) not in (select key_hash from costs_work_repeated)
-    union all
-    select {columns} from (
-        select * from sources.{entity}
-        where hash({key}) in (select key_hash from costs_work_repeated)
-        qualify row_number() over (partition by {key} order by file_id desc, line desc) = 1
-    )
+create or replace temp table costs_work_newest_usage as
+select {columns} from sources.{entity}
+where hash({key}) not in (select key_hash from costs_work_repeated)
+union all
+select {columns} from (
+    select * from sources.{entity}
+    where hash({key}) in (select key_hash from costs_work_repeated)
+    qualify row_number() over (partition by {key} order by file_id desc, line desc) = 1
 )
 """
 
-_USAGE = """
+_RAW_USAGE = """
 create or replace temp table costs_work_raw_usage as
 select d.driver_date, {epoch} as epoch, {identity}, {measures}
 from {rows} as r
@@ -69,11 +74,18 @@ where r.{at} <= $as_of
 group by all
 """
 
-_CUSTOMERS = """
+#: By trajectory, not by customer: customers who were always in the same segments are added up at once.
+_USAGE = """
 create or replace temp table costs_work_usage as
-select u.driver_date, u.epoch, {customer} as customer_id, {drivers}
-from costs_work_raw_usage as u
-{lookups}
+with found as (
+    select u.driver_date, u.epoch, {customer} as customer_id, {drivers}
+    from costs_work_raw_usage as u
+    {lookups}
+)
+select f.driver_date, f.epoch, f.customer_id is null as is_unknown, t.trajectory, {sums}
+from found as f
+left join costs_work_trajectories as t on f.customer_id = t.customer_id
+group by all
 """
 
 #: Whose a request is that names an account and no person.
@@ -97,37 +109,55 @@ group by all
 
 _PLACED = """
 create or replace temp table costs_work_placed as
+with stayed as (
+    select
+        v.allocation_view,
+        u.driver_date,
+        u.is_unknown,
+        {words},
+        case when v.allocation_view = 'fractional' then s.memberships else 1 end as share_count,
+        {sums}
+    from costs_work_usage as u
+    cross join costs_work_views as v
+    left join costs_work_spans as s
+        on v.scope = s.scope and u.trajectory = s.trajectory and s.first_epoch <= u.epoch and u.epoch < s.end_epoch
+    group by all
+)
+select s.allocation_view, s.driver_date, p.segment_key, s.share_count, {drivers}
+from stayed as s
+inner join costs_work_places as p on {has_place}
+union all
 select
-    u.driver_date,
-    case when u.customer_id is null then {unattributed} else coalesce(s.segment_key, {no_segment}) end as segment_key,
-    coalesce(s.share_count, 1) as share_count,
-    {sums}
-from costs_work_usage as u
-left join costs_work_spans as s
-    on
-        s.allocation_view = {view}
-        and u.customer_id = s.customer_id
-        and s.first_epoch <= u.epoch
-        and u.epoch < s.end_epoch
-group by all
+    s.allocation_view,
+    s.driver_date,
+    case when s.is_unknown then {unattributed} else {no_segment} end,
+    1,
+    {drivers}
+from stayed as s
+where s.word_0 is null
 """
 
 _QUANTITIES = """
 insert into costs_work_drivers
 select
-    driver_date,
+    p.driver_date,
     {driver_name},
-    {view},
-    segment_key,
-    cast(sum({driver} * {parts} // share_count) as bigint),
-    cast(sum({driver}_filled * {parts} // share_count) as bigint)
-from costs_work_placed
+    p.allocation_view,
+    p.segment_key,
+    cast(sum(p.quantity * v.parts // p.share_count) as bigint),
+    cast(sum(p.filled * v.parts // p.share_count) as bigint)
+from (
+    select driver_date, allocation_view, segment_key, share_count,
+        sum({driver}) as quantity, sum({driver}_filled) as filled
+    from costs_work_placed group by all
+) as p
+inner join costs_work_views as v on p.allocation_view = v.allocation_view
 group by all
-having sum({driver}) > 0
+having sum(p.quantity) > 0
 """
 
 
-def stage_usage(con: Connection, run: Run, drivers: Iterable[str], views: dict[str, int]) -> None:
+def stage_usage(con: Connection, run: Run, drivers: Iterable[str]) -> None:
     """Add the named usage drivers to ``costs_work_drivers``, and what they must add up to to ``costs_work_totals``.
 
     A row is its best known identifier's customer's; one that names no known person but an account is the
@@ -137,7 +167,6 @@ def stage_usage(con: Connection, run: Run, drivers: Iterable[str], views: dict[s
         con: The warehouse.
         run: Usage after its ``as_of`` is not seen.
         drivers: Keys of ``DRIVERS``.
-        views: Allocation views, each with the parts that its quantities are counted in.
     """
     stage_epochs(con)
     con.execute(_OWNERS, [run.as_of, run.as_of])
@@ -146,8 +175,7 @@ def stage_usage(con: Connection, run: Run, drivers: Iterable[str], views: dict[s
         if table_exists(con, "sources", entity):
             of_entity = [key for key in needed if DRIVERS[key].entity == entity]
             _add_up(con, run, entity, of_entity)
-            for view, parts in views.items():
-                _place(con, of_entity, view, parts)
+            _place(con, of_entity)
 
 
 def count_negative(con: Connection) -> list[tuple[object, int]]:
@@ -167,13 +195,15 @@ def _add_up(con: Connection, run: Run, entity: str, drivers: list[str]) -> None:
     known = (*IDENTITY_COLUMNS, *(name for name in described.column_names if name == "account_id"))
     con.execute(_REPEATED.format(key=key, entity=entity))
     rows = f"sources.{entity}"
+    counts = con.execute(f"select {', '.join(f'count({name})' for name in known)} from {rows}").fetchall()[0]
+    used = [name for name, found in zip(known, counts, strict=True) if found]
     if count(con, "costs_work_repeated"):
-        names = ", ".join(("source", at, *known, *(("compute_ms",) if entity == "requests" else ())))
-        rows = _NEWEST.format(columns=names, entity=entity, key=key)
-    used = [name for name in known if scalar(con, f"select count({name}) from {rows} as r")]
+        names = ", ".join(("source", at, *used, *(("compute_ms",) if entity == "requests" else ())))
+        con.execute(_NEWEST.format(columns=names, entity=entity, key=key))
+        rows = "costs_work_newest_usage"
     measures = {driver: DRIVERS[driver].measure for driver in drivers}
     con.execute(
-        _USAGE.format(
+        _RAW_USAGE.format(
             rows=rows,
             at=at,
             epoch=epoch_sql(con, f"r.{at}"),
@@ -183,9 +213,10 @@ def _add_up(con: Connection, run: Run, entity: str, drivers: list[str]) -> None:
         {"as_of": run.as_of},
     )
     con.execute(
-        _CUSTOMERS.format(
+        _USAGE.format(
             customer=f"coalesce({', '.join(f'by_{name}.customer_id' for name in used)})" if used else "null::varchar",
             drivers=", ".join(f"u.{driver}" for driver in drivers),
+            sums=", ".join(f"sum(f.{driver}) as {driver}" for driver in drivers),
             lookups="\n".join(_lookup_sql(name) for name in used),
         )
     )
@@ -194,18 +225,21 @@ def _add_up(con: Connection, run: Run, entity: str, drivers: list[str]) -> None:
         con.execute(totals, {"as_of": run.as_of})
 
 
-def _place(con: Connection, drivers: list[str], view: str, parts: int) -> None:
+def _place(con: Connection, drivers: list[str]) -> None:
+    words = [f"s.{word}" for word in word_names(con)]
     filled = "coalesce(sum(u.{0}) filter (where u.epoch < s.known_epoch), 0) as {0}_filled"
     con.execute(
         _PLACED.format(
-            view=literal(view),
+            words=", ".join(words),
+            has_place=has_bit_sql(words, "p"),
             unattributed=literal(UNATTRIBUTED),
             no_segment=literal(NO_SEGMENT),
             sums=", ".join(f"sum(u.{driver}) as {driver}, {filled.format(driver)}" for driver in drivers),
+            drivers=", ".join(f"s.{driver}, s.{driver}_filled" for driver in drivers),
         )
     )
     for driver in drivers:
-        con.execute(_QUANTITIES.format(driver=driver, driver_name=literal(driver), view=literal(view), parts=parts))
+        con.execute(_QUANTITIES.format(driver=driver, driver_name=literal(driver)))
 
 
 def _lookup_sql(name: str) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from segmentation.costs.candidate import build_candidate
-from segmentation.errors import CatalogError
+from segmentation.errors import CatalogError, StrataError
 from segmentation.run import Run
 
 DAY = datetime(2026, 10, 5)
@@ -296,3 +296,34 @@ def test_a_warehouse_without_telemetry_has_no_driver(tiers) -> None:
     tiers.build(tiers.pools(EDGE, {"pool": "compute", "method": "proportional", "driver": "compute_ms"}))
     assert tiers.allocated() == {"__unattributed__": 101_000_000}
     assert set(tiers.rows("select reason from costs.candidate_allocations")) == {("no_driver",)}
+
+
+def test_a_history_that_overlaps_itself_is_refused(company) -> None:
+    company.segment("vip")
+    company.customer("c_1")
+    company.member("c_1", "vip", DAY, DAY + timedelta(days=2))
+    company.member("c_1", "vip", DAY + timedelta(days=1), DAY + timedelta(days=3))
+    company.charge("c1", "1.00", days=2)
+    pools = company.pools({**EDGE, "driver": "members"})
+    with pytest.raises(StrataError, match="customer c_1 was in one segment twice at the same time"):
+        company.build(pools)
+
+
+def test_more_segments_than_a_word_has_bits(company) -> None:
+    keys = [f"s{number:03}" for number in range(130)]
+    company.segment("vip")
+    for key in keys:
+        company.segment(key, group=None)
+    company.customer("c_1")
+    company.customer("c_2")
+    company.member("c_1", "vip")
+    for key in keys:
+        company.member("c_1", key)
+    company.member("c_2", keys[100], DAY, DAY + timedelta(hours=12))
+    company.member("c_2", keys[5], DAY + timedelta(hours=12))
+    company.request(DAY + timedelta(hours=1), times=2, user_id="c_1")
+    company.request(DAY + timedelta(hours=2), times=3, user_id="c_2")
+    company.request(DAY + timedelta(hours=13), times=5, user_id="c_2")
+    company.charge("c1", "1.00")
+    company.build(company.pools(EDGE))
+    assert quantities(company, view="full") == {"vip": 2} | dict.fromkeys(keys, 2) | {keys[100]: 5, keys[5]: 7}
