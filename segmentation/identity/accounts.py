@@ -5,7 +5,7 @@ accounts themselves (``sources.accounts``).
 """
 
 from segmentation.identity.catalog import IdentifierRules
-from segmentation.identity.lookup import attribute_rows
+from segmentation.identity.lookup import attribution
 from segmentation.run import Run
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, table_exists
@@ -32,25 +32,20 @@ def _add(
     con: Connection, run: Run, rules: IdentifierRules, table: str, key: str, role: str, begun: str, default_role: str
 ) -> None:
     identity = ", ".join(IDENTITY_COLUMNS)
+    node, joins = attribution(con, rules, f"sources.{table}")
     con.execute(
-        "create or replace temp table stated as with versions as ("
-        f"select rowid as row_number, source, {key} as record_key, {identity}, "
-        "nullif(trim(account_id), '') as account_id, "
+        "insert into identity.candidate_customer_accounts by name with versions as ("
+        f"select source, {identity}, nullif(trim(account_id), '') as account_id, "
         f"coalesce(lower(nullif(trim({role}), '')), '{default_role}') as role, {begun} as begun_at, "
         f"lead(updated_at) over (partition by source, {key} order by file_id, line) as ended_at "
-        f"from sources.{table} where updated_at <= ? "
+        f"from sources.{table} where updated_at <= $as_of "
         # Most records never had an account; only the versions of those that ever had one are compared.
-        f"and (source, {key}) in (select (source, {key}) from sources.{table} where account_id is not null)) "
-        "select * from versions where account_id is not null",
-        [run.as_of],
-    )
-    attribute_rows(con, rules, "stated")
-    con.execute(
-        "insert into identity.candidate_customer_accounts by name "
-        "select a.customer_id, s.account_id, s.role, min(s.begun_at) as valid_from, "
+        f"and (source, {key}) in (select (source, {key}) from sources.{table} where account_id is not null)), "
+        "stated as (select r.account_id, r.role, r.begun_at, r.ended_at, "
+        f"{node} as node_id from versions as r {joins} where r.account_id is not null) "
+        "select k.customer_id, s.account_id, s.role, min(s.begun_at) as valid_from, "
         "case when bool_or(s.ended_at is null) then null else max(s.ended_at) end as valid_to, "
-        "$run_id as run_id, $recorded_at as recorded_at from stated as s join attributed as a using (row_number) "
-        "group by a.customer_id, s.account_id, s.role",
-        {"run_id": run.run_id, "recorded_at": run.recorded_at},
+        "$run_id as run_id, $recorded_at as recorded_at from stated as s join components as c using (node_id) "
+        "join resolution as k using (component) group by k.customer_id, s.account_id, s.role",
+        {"as_of": run.as_of, "run_id": run.run_id, "recorded_at": run.recorded_at},
     )
-    con.execute("drop table stated; drop table attributed")

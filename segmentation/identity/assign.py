@@ -15,11 +15,33 @@ from segmentation.run import Run
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, literal
 
-# One integer that sorts like (priority, first seen, node id): the minimum of integers is the cheapest
-# aggregate there is. Moments from the year -290000 on and 2**40 identifiers fit.
-_MOMENT_OFFSET = 1 << 62
-_PRIORITY_UNIT = 1 << 63
+# Moments from the year -290000 to 290000 fit, and 2**40 identifiers.
+_MOMENT_OFFSET = 1 << 63
+_PRIORITY_UNIT = 1 << 64
 _NODE_UNIT = 1 << 40
+
+
+def rank_expression(priority: str, moment: str, node_id: str = "node_id") -> str:
+    """Return the SQL for one integer that sorts like (priority, moment, node id).
+
+    The minimum of integers is the cheapest aggregate there is; `node_of_rank` and `priority_of_rank` take it apart.
+
+    Args:
+        priority: Expression of a small number that is not negative, or of a truth.
+        moment: Expression of microseconds since 1970.
+        node_id: Expression of the node id.
+    """
+    return f"((({priority})::hugeint * {_PRIORITY_UNIT} + ({moment}) + {_MOMENT_OFFSET}) * {_NODE_UNIT} + {node_id})"
+
+
+def node_of_rank(rank: str) -> str:
+    """Return the SQL for the node id in a rank."""
+    return f"({rank} % {_NODE_UNIT})::bigint"
+
+
+def priority_of_rank(rank: str) -> str:
+    """Return the SQL for the priority in a rank."""
+    return f"({rank} // {_NODE_UNIT} // {_PRIORITY_UNIT})::integer"
 
 
 def assign(con: Connection, run: Run, rules: IdentifierRules) -> None:
@@ -27,7 +49,8 @@ def assign(con: Connection, run: Run, rules: IdentifierRules) -> None:
 
     Reads temporary tables ``components`` and ``nodes`` and the published ``identity.customers`` and
     ``identity.identifier_map``; the candidate tables exist and are empty. The same state and components
-    give the same customers and no event.
+    give the same customers and no event. Leaves the temporary tables ``resolution`` (the customer of each
+    component) and ``component_best`` (its best identifier and first sighting).
     """
     _write_best_nodes(con, rules)
     _write_heirs(con)
@@ -37,16 +60,15 @@ def assign(con: Connection, run: Run, rules: IdentifierRules) -> None:
     _write_customers(con, run)
     _write_aliases(con, run)
     _write_events(con, run)
-    for table in ("component_best", "heirs", "resolution", "moves"):
+    for table in ("heirs", "moves"):
         con.execute(f"drop table {table}")
 
 
 def _write_best_nodes(con: Connection, rules: IdentifierRules) -> None:
     priorities = " ".join(f"when {literal(n)} then {rules.identifiers[n].priority}" for n in IDENTITY_COLUMNS)
     con.execute(
-        "create or replace temp table component_best as select component, min(("
-        f"(case n.id_type {priorities} end)::hugeint * {_PRIORITY_UNIT} "
-        f"+ epoch_us(n.first_seen_at) + {_MOMENT_OFFSET}) * {_NODE_UNIT} + node_id) as best_key, "
+        "create or replace temp table component_best as select component, "
+        f"min({rank_expression(f'case n.id_type {priorities} end', 'epoch_us(n.first_seen_at)')}) as best_key, "
         "count(*) as n_nodes, min(n.first_seen_at) as first_seen_at "
         "from components join nodes as n using (node_id) group by component"
     )
@@ -107,12 +129,12 @@ def _write_moves(con: Connection) -> None:
 
 def _write_customers(con: Connection, run: Run) -> None:
     stamps = {"run_id": run.run_id, "recorded_at": run.recorded_at}
-    best_priority = f"(b.best_key // {_NODE_UNIT} // {_PRIORITY_UNIT})::integer"
+    best_priority = priority_of_rank("b.best_key")
     # Rule 7: an anchor gives way only to a strictly better kind of identifier, or when it is lost.
     keeps = f"(a.component = r.component and k.anchor_priority <= {best_priority})"
     con.execute(
         "insert into identity.candidate_customers by name select r.customer_id, r.customer_seq, "
-        f"case when {keeps} then k.anchor_node_id else (b.best_key % {_NODE_UNIT})::bigint end as anchor_node_id, "
+        f"case when {keeps} then k.anchor_node_id else {node_of_rank('b.best_key')} end as anchor_node_id, "
         f"case when {keeps} then k.anchor_priority else {best_priority} end as anchor_priority, "
         "'active' as status, null as merged_into, 'deterministic' as match_basis, b.n_nodes, "
         "coalesce(k.created_at, $as_of) as created_at, b.first_seen_at, $run_id as run_id, "

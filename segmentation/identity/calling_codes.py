@@ -5,6 +5,7 @@ E.164 form and parsing it would change nothing. Does not belong here: numbers th
 (`normalise.py`). A number that fails a condition is not wrong, it only has to be parsed.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -49,35 +50,57 @@ def calling_code(digits: str) -> CallingCode | None:
     return None
 
 
+@cache
+def _prefix_regex(code: CallingCode) -> re.Pattern[str]:
+    return re.compile(f"0|{code.prefix_pattern}" if code.prefix_pattern else "0")
+
+
+def is_plain_number(number: str) -> bool:
+    """Say whether parsing an E.164 ``number`` is known to change nothing; it may also change nothing where not."""
+    code = calling_code(number[1 : 1 + _LONGEST_CODE])
+    if code is None:
+        return False
+    national = number[1 + len(code.code) :]
+    return len(national) in code.lengths and _prefix_regex(code).match(national) is None
+
+
 @dataclass(frozen=True, slots=True)
 class NationalFormat:
-    """How numbers that name no country are read in one country of the usual plan.
-
-    In the usual plan ``00`` begins an international number and ``0`` a national one; both go away.
+    """How numbers that name no country are read in one country.
 
     Attributes:
         code: The country's calling code.
-        whole_pattern: Pattern of numbers that are whole as they stand, so that their ``0`` would stay.
+        special_pattern: Pattern of the beginnings of a number that mean more than the number's own digits:
+            prefixes, and the calling code itself.
+        dials_00: Whether ``00``, as in most countries, begins an international number and nothing else does.
+        trunk_pattern: In countries of the usual plan, where also ``0`` begins a national number and goes away:
+            pattern of numbers that are whole as they stand, so that their ``0`` would stay.
     """
 
     code: str
-    whole_pattern: str
+    special_pattern: str
+    dials_00: bool
+    trunk_pattern: str | None
 
 
 @cache
 def national_format(region: str) -> NationalFormat | None:
-    """Return the format of a country (ISO 3166-1), ``None`` where it does not follow the usual plan."""
+    """Return the format of a country (ISO 3166-1), ``None`` where it has no plan of its own."""
     metadata = PhoneMetadata.metadata_for_region(region, None)
     if metadata is None or metadata.general_desc is None or metadata.country_code is None:
         return None
-    code, pattern = metadata.country_code, metadata.general_desc.national_number_pattern
+    # Countries that share a calling code are judged by the metadata of its main one.
+    if phonenumbers.region_code_for_country_code(metadata.country_code) != region:
+        return None
+    code, strips = str(metadata.country_code), metadata.national_prefix_for_parsing
+    special = "|".join(f"(?:{pattern})" for pattern in (code, metadata.international_prefix, strips) if pattern)
+    dials_00 = metadata.international_prefix == _INTERNATIONAL_PREFIX
     is_usual = (
-        metadata.international_prefix == _INTERNATIONAL_PREFIX
+        dials_00
         and metadata.national_prefix == _TRUNK_PREFIX
         # The first alternative that fits is stripped: the trunk prefix must be that alternative.
-        and (metadata.national_prefix_for_parsing or "").split("|")[0] == _TRUNK_PREFIX
+        and (strips or "").split("|")[0] == _TRUNK_PREFIX
         and metadata.national_prefix_transform_rule is None
-        # Countries that share a calling code are judged by the metadata of its main one.
-        and phonenumbers.region_code_for_country_code(code) == region
     )
-    return NationalFormat(str(code), pattern) if is_usual and pattern is not None else None
+    trunk_pattern = metadata.general_desc.national_number_pattern if is_usual else None
+    return NationalFormat(code, f"^(?:{special})", dials_00, trunk_pattern)

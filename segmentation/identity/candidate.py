@@ -34,6 +34,8 @@ _TEMPORARY = (
     "owner_pairs",
     "classes",
     "components",
+    "resolution",
+    "component_best",
 )
 
 

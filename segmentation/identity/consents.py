@@ -11,7 +11,7 @@ unless that was refused itself; granting a part never grants the whole.
 import pyarrow as pa
 
 from segmentation.identity.catalog import IdentityCatalog
-from segmentation.identity.lookup import LOOKUP, filled_columns
+from segmentation.identity.lookup import filled_columns, known_customers
 from segmentation.identity.observations import namespace_expression
 from segmentation.identity.values import known_values
 from segmentation.identity.versions import superseded_rows
@@ -32,8 +32,7 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
     _write_purposes(con, catalog)
     con.execute(
         "create or replace temp table decisions "
-        "(consent_row bigint, node_id bigint, customer_id varchar, purpose varchar, granted_at timestamp, "
-        "refused_at timestamp)"
+        "(node_id bigint, purpose_code integer, granted_at timestamp, refused_at timestamp)"
     )
     counts = {
         "consent_events_of_unknown_purpose": 0,
@@ -44,22 +43,25 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
         counts = _write_decisions(con, run, catalog)
     con.execute(
         "insert into identity.candidate_customer_consents by name with "
-        "by_identifier as (select customer_id, node_id, purpose, max(granted_at) as granted_at, "
+        "by_identifier as (select node_id, purpose_code, max(granted_at) as granted_at, "
         "max(refused_at) as refused_at from decisions group by all), "
-        "by_customer as (select customer_id, purpose, "
-        "bool_and(granted_at is not null and (refused_at is null or granted_at > refused_at)) as is_granted, "
-        "max(greatest(granted_at, refused_at)) as decided_at from by_identifier group by all), "
-        # Nothing on the way up refused, and something on it granted.
-        "by_purpose as (select d.customer_id, l.purpose, bool_and(d.is_granted) as is_granted, "
-        "max(d.decided_at) as decided_at from by_customer as d join purpose_lineage as l on l.ancestor = d.purpose "
-        "group by all), "
-        "asked as (select distinct customer_id from by_customer), "
-        "wanted as (select k.customer_id, k.first_seen_at, p.purpose, p.needs_consent "
-        "from identity.candidate_customers as k cross join purpose_list as p where k.status = 'active' "
-        "and (not p.needs_consent or k.customer_id in (select customer_id from asked))) "
-        "select w.customer_id, w.purpose, not w.needs_consent or coalesce(b.is_granted, false) as is_allowed, "
-        "coalesce(b.decided_at, w.first_seen_at) as decided_at, $run_id as run_id, $recorded_at as recorded_at "
-        "from wanted as w left join by_purpose as b using (customer_id, purpose)",
+        "by_customer as (select c.component, d.purpose_code, "
+        "bool_and(d.granted_at is not null and (d.refused_at is null or d.granted_at > d.refused_at)) as is_granted, "
+        "max(greatest(d.granted_at, d.refused_at)) as decided_at "
+        "from by_identifier as d join components as c using (node_id) group by all), "
+        "asked as (select distinct component from by_customer), "
+        # Nothing on the way up refused, and something on it granted; then what nobody decided.
+        "by_purpose as (select component, purpose_code, bool_and(is_granted) as is_granted, "
+        "max(decided_at) as decided_at from ("
+        "select d.component, l.purpose_code, d.is_granted, d.decided_at from by_customer as d "
+        "join purpose_lineage as l on l.ancestor_code = d.purpose_code union all "
+        "select component, purpose_code, null, null from asked cross join purpose_list where needs_consent union all "
+        "select component, purpose_code, null, null from component_best cross join purpose_list "
+        "where not needs_consent) group by all) "
+        "select k.customer_id, p.purpose, not p.needs_consent or coalesce(b.is_granted, false) as is_allowed, "
+        "coalesce(b.decided_at, f.first_seen_at) as decided_at, $run_id as run_id, $recorded_at as recorded_at "
+        "from by_purpose as b join purpose_list as p using (purpose_code) "
+        "join resolution as k using (component) join component_best as f using (component)",
         {"run_id": run.run_id, "recorded_at": run.recorded_at},
     )
     con.execute("drop table decisions; drop table purpose_list; drop table purpose_lineage")
@@ -69,11 +71,22 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
 def _write_purposes(con: Connection, catalog: IdentityCatalog) -> None:
     purposes = catalog.purposes
     names = sorted(purposes.by_name)
-    listed = {"purpose": names, "needs_consent": [purposes.by_name[name].basis == "consent" for name in names]}
-    lineage = [(name, ancestor) for name in names for ancestor in purposes.lineage(name)]
+    codes = {name: code for code, name in enumerate(names)}
+    lineage = [(codes[name], codes[ancestor]) for name in names for ancestor in purposes.lineage(name)]
     tables = {
-        "purpose_list": pa.table(listed),
-        "purpose_lineage": pa.table({"purpose": [a for a, _ in lineage], "ancestor": [b for _, b in lineage]}),
+        "purpose_list": pa.table(
+            {
+                "purpose": names,
+                "purpose_code": pa.array(codes.values(), pa.int32()),
+                "needs_consent": [purposes.by_name[name].basis == "consent" for name in names],
+            }
+        ),
+        "purpose_lineage": pa.table(
+            {
+                "purpose_code": pa.array([code for code, _ in lineage], pa.int32()),
+                "ancestor_code": pa.array([code for _, code in lineage], pa.int32()),
+            }
+        ),
     }
     for name, table in tables.items():
         con.register("purposes_given", table)
@@ -85,35 +98,40 @@ def _write_decisions(con: Connection, run: Run, catalog: IdentityCatalog) -> dic
     """Fill ``decisions``: one row per current event and identifier it names that has a customer."""
     current = superseded_rows(con, run, "consent_events", "consent_event_id", "occurred_at")
     names = filled_columns(con, "sources.consent_events")
+    joins = " ".join(
+        f"left join ({known_customers(catalog.rules, name)}) as by_{name} on by_{name}.raw_value = c.{name} "
+        f"and by_{name}.id_namespace = {namespace_expression(catalog.rules, name, 'c.source')}"
+        for name in names
+    )
+    nodes = [f"by_{name}.node_id as {name}_node" for name in names]
     con.execute(
-        f"create or replace temp table consent_rows as select {', '.join(['source', *names])}, "
-        f"lower(trim(purpose)) as purpose, lower(trim(consent_state)) = {literal(GRANTED)} as is_granted, occurred_at, "
-        f"rowid as consent_row from sources.consent_events where occurred_at <= ? and {current}",
+        f"create or replace temp table consent_rows as select {', '.join(['c.source', *names, *nodes])}, "
+        f"p.purpose_code, c.is_granted, c.occurred_at from (select {', '.join(['source', *names])}, "
+        f"lower(trim(purpose)) as purpose, lower(trim(consent_state)) = {literal(GRANTED)} as is_granted, occurred_at "
+        f"from sources.consent_events where occurred_at <= ? and {current}) as c "
+        f"left join purpose_list as p using (purpose) {joins}",
         [run.as_of],
     )
     for name in names:
         con.execute(
-            "insert into decisions select c.consent_row, l.node_id, l.customer_id, c.purpose, "
-            "case when c.is_granted then c.occurred_at end, case when not c.is_granted then c.occurred_at end "
-            f"from consent_rows as c join (from {LOOKUP} where id_type = {literal(name)}) as l "
-            f"on l.raw_value = c.{name} and l.id_namespace = {namespace_expression(catalog.rules, name, 'c.source')} "
-            "semi join purpose_list as p on p.purpose = c.purpose"
+            f"insert into decisions select {name}_node, purpose_code, case when is_granted then occurred_at end, "
+            f"case when not is_granted then occurred_at end from consent_rows "
+            f"where {name}_node is not null and purpose_code is not null"
         )
-    ambiguous = _deny_around_shared(con, catalog, names)
+    of_nobody = " and ".join(["purpose_code is not null", *(f"{name}_node is null" for name in names)])
+    ambiguous = _deny_around_shared(con, catalog, names, of_nobody)
     unknown, nobody = con.execute(
-        "select count(*) filter (not is_listed), count(*) filter (is_listed and consent_row not in "
-        "(select consent_row from decisions)) from "
-        "(select consent_row, purpose in (select purpose from purpose_list) as is_listed from consent_rows)"
+        f"select count(*) filter (purpose_code is null), count(*) filter ({of_nobody}) from consent_rows"
     ).fetchall()[0]
     con.execute("drop table consent_rows; drop table superseded_consent_events")
     return {
         "consent_events_of_unknown_purpose": int(unknown),
-        "consent_events_of_nobody": int(nobody),
+        "consent_events_of_nobody": int(nobody) - ambiguous,
         "consent_refusals_under_shared_identifiers": ambiguous,
     }
 
 
-def _deny_around_shared(con: Connection, catalog: IdentityCatalog, names: list[str]) -> int:
+def _deny_around_shared(con: Connection, catalog: IdentityCatalog, names: list[str], of_nobody: str) -> int:
     """Let a refusal that names nobody but an identifier of several people count for all of them.
 
     Whoever refused is one of the customers with evidence at that identifier, and each of them might be the one.
@@ -125,28 +143,30 @@ def _deny_around_shared(con: Connection, catalog: IdentityCatalog, names: list[s
     """
     con.execute(
         "create or replace temp table ambiguous "
-        "(consent_row bigint, shared_node bigint, purpose varchar, refused_at timestamp)"
+        "(consent_row bigint, shared_node bigint, purpose_code integer, refused_at timestamp)"
     )
     for name in names:
         con.execute(
-            "insert into ambiguous select c.consent_row, v.node_id, c.purpose, c.occurred_at from consent_rows as c "
-            f"join (select distinct id_namespace, raw_value, node_id from ({known_values(name)})) as v "
-            f"on v.raw_value = c.{name} "
+            # The few shared values first: looking up every row's value would cost as much as the stage's other work.
+            "insert into ambiguous with shared_values as materialized ("
+            f"select distinct v.id_namespace, v.raw_value, v.node_id from ({known_values(name)}) as v "
+            "semi join (from excluded where status = 'shared') as x using (node_id)) "
+            "select c.rowid, v.node_id, c.purpose_code, c.occurred_at from consent_rows as c "
+            f"join shared_values as v on v.raw_value = c.{name} "
             f"and v.id_namespace = {namespace_expression(catalog.rules, name, 'c.source')} "
-            "join excluded as x on x.node_id = v.node_id and x.status = 'shared' "
-            "semi join purpose_list as p on p.purpose = c.purpose "
-            "where not c.is_granted and c.consent_row not in (select consent_row from decisions)"
+            f"where not c.is_granted and {of_nobody}"
         )
     con.execute(
-        "insert into decisions with beside as ("
-        "select node_a as shared_node, node_b as node_id from links union "
-        "select node_b as shared_node, node_a as node_id from links) "
-        "select distinct a.consent_row, m.node_id, m.customer_id, a.purpose, null::timestamp, a.refused_at "
-        "from ambiguous as a join beside as b using (shared_node) "
-        "join identity.candidate_identifier_map as m on m.node_id = b.node_id"
+        "create or replace temp table reached as with shared as (select distinct shared_node from ambiguous), "
+        "beside as (select node_a as shared_node, node_b as node_id from links semi join shared "
+        "on shared.shared_node = node_a union select node_b as shared_node, node_a as node_id from links "
+        "semi join shared on shared.shared_node = node_b) "
+        "select distinct a.consent_row, b.node_id, a.purpose_code, a.refused_at "
+        "from ambiguous as a join beside as b using (shared_node) semi join components as c on c.node_id = b.node_id"
     )
-    reached = int(
-        str(scalar(con, "select count(distinct consent_row) from ambiguous semi join decisions using (consent_row)"))
+    con.execute(
+        "insert into decisions select node_id, purpose_code, null::timestamp as granted_at, refused_at from reached"
     )
-    con.execute("drop table ambiguous")
+    reached = int(str(scalar(con, "select count(distinct consent_row) from reached")))
+    con.execute("drop table ambiguous; drop table reached")
     return reached

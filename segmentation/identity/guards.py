@@ -50,20 +50,32 @@ def _block(con: Connection, rules: IdentifierRules) -> None:
 
 
 def _find_shared(con: Connection, rules: IdentifierRules) -> None:
-    limits = [
-        (name, other, limit)
-        for name in IDENTITY_COLUMNS
-        for other, limit in sorted(rules.identifiers[name].degree_limits.items())
-    ]
     con.execute("create or replace temp table crowded (node_id bigint, rule varchar)")
-    for name, other, limit in limits:
+    for name in IDENTITY_COLUMNS:
+        if limits := rules.identifiers[name].degree_limits:
+            _count_neighbours(con, name, limits)
+    con.execute("insert into excluded select node_id, 'shared', min(rule) from crowded group by node_id")
+    con.execute("drop table crowded")
+
+
+def _count_neighbours(con: Connection, name: str, limits: dict[str, int]) -> None:
+    """Add to ``crowded`` the identifiers of a type that have more distinct neighbours of another than its limit.
+
+    Few are seen with others more often than the limits allow: only their neighbours are told apart and counted.
+    """
+    many = " or ".join(f"count({other}) > {limit}" for other, limit in limits.items())
+    others = ", ".join(sorted(limits))
+    con.execute(
+        f"create or replace temp table often as select {name}, {others} from node_observations semi join ("
+        f"select {name} from node_observations where {name} is not null group by {name} having {many}) using ({name}) "
+        f"where {name} not in (select node_id from excluded)"
+    )
+    for other, limit in sorted(limits.items()):
         rule = literal(f"R3 {name} with more than {limit} {other}")
         con.execute(
             f"insert into crowded select node_id, {rule} from ("
-            f"select distinct {name} as node_id, {other} as neighbour from node_observations "
-            f"where {name} is not null and {other} is not null "
-            f"and {name} not in (select node_id from excluded) and {other} not in (select node_id from excluded)) "
+            f"select distinct {name} as node_id, {other} as neighbour from often "
+            f"where {other} is not null and {other} not in (select node_id from excluded)) "
             f"group by node_id having count(*) > {limit}"
         )
-    con.execute("insert into excluded select node_id, 'shared', min(rule) from crowded group by node_id")
-    con.execute("drop table crowded")
+    con.execute("drop table often")

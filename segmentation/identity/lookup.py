@@ -5,7 +5,6 @@ belong here: which values are left out (`guards.py`).
 """
 
 from segmentation.identity.catalog import IdentifierRules
-from segmentation.identity.observations import namespace_expression
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, literal
 
@@ -39,24 +38,31 @@ def filled_columns(con: Connection, table: str) -> list[str]:
     return [name for name, has_values in zip(IDENTITY_COLUMNS, filled, strict=True) if has_values]
 
 
-def attribute_rows(con: Connection, rules: IdentifierRules, table: str) -> None:
-    """Write temporary table ``attributed(row_number, customer_id)``: the customer of each row that has one.
+def attribution(con: Connection, rules: IdentifierRules, table: str) -> tuple[str, str]:
+    """Return the SQL that finds whose a row is: the node of its best identifier that has a customer, and joins.
 
-    A row belongs to the customer of its best identifier that has one. Types are looked up one after the
-    other, each only for the rows that are still without a customer.
+    The joins follow ``table as r`` in a statement; a type is looked up only for rows whose better identifiers
+    have no customer.
 
     Args:
         con: The warehouse, with the candidate lookup filled.
         rules: Give the order of the types and their namespaces.
-        table: A temporary table with ``row_number``, ``source`` and the identity columns.
+        table: A table with ``source`` and the identity columns.
     """
-    con.execute("create or replace temp table attributed (row_number bigint, customer_id varchar)")
     filled = filled_columns(con, table)
+    found: list[str] = []
+    joins: list[str] = []
     for name in rules.types_by_priority:
         if name in filled:
-            con.execute(
-                f"insert into attributed select r.row_number, l.customer_id from {table} as r "
-                f"join (from {LOOKUP} where id_type = {literal(name)}) as l on l.raw_value = r.{name} "
-                f"and l.id_namespace = {namespace_expression(rules, name, 'r.source')} "
-                f"where r.{name} is not null and r.row_number not in (select row_number from attributed)"
-            )
+            value = f"case when coalesce({', '.join(found)}) is null then r.{name} end" if found else f"r.{name}"
+            joins.append(f"left join ({known_customers(rules, name)}) as by_{name} on by_{name}.raw_value = {value}")
+            if rules.identifiers[name].scope == "source":
+                joins.append(f"and by_{name}.id_namespace = r.source")
+            found.append(f"by_{name}.node_id")
+    return f"coalesce({', '.join(found)})" if found else "null::bigint", " ".join(joins)
+
+
+def known_customers(rules: IdentifierRules, id_type: str) -> str:
+    """Return the SQL for the raw values of a type that have a customer: namespace, raw value, node id."""
+    scope = "" if rules.identifiers[id_type].scope == "source" else "and id_namespace = ''"
+    return f"select id_namespace, raw_value, node_id from {LOOKUP} where id_type = {literal(id_type)} {scope}"

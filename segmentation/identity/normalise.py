@@ -7,10 +7,13 @@ placeholder or shared (`guards.py`).
 
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import idna
 import phonenumbers
+
+from segmentation.identity.calling_codes import is_plain_number
 
 EMAIL_MAX_LENGTH = 254
 EMAIL_LOCAL_MAX_LENGTH = 64
@@ -85,6 +88,7 @@ def normalise_email(raw: str, _region: str = "") -> Normalised:
     return Normalised(value, None) if len(value) <= EMAIL_MAX_LENGTH else Normalised(None, "e-mail address too long")
 
 
+@lru_cache(maxsize=1 << 16)
 def _ascii_domain(domain: str) -> str | None:
     try:
         encoded = idna.encode(domain, uts46=True).decode("ascii").lower().removesuffix(".")
@@ -105,7 +109,7 @@ def normalise_phone(raw: str, region: str = "") -> Normalised:
         return Normalised(None, "empty")
     value = _e164(text, region or None)
     # Taking a trunk prefix away can lay bare another one; what is kept is what parses to itself.
-    while value is not None and (again := _e164(value, None)) != value:
+    while value is not None and not is_plain_number(value) and (again := _e164(value, None)) != value:
         value = again
     return Normalised(value, None) if value else Normalised(None, "not a phone number")
 

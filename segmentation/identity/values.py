@@ -29,7 +29,7 @@ _PLAIN_EMAIL = (
 #: Numbers with at most one space, hyphen or slash, or one group in parentheses, between the digits.
 _PHONE_GROUPS = "([ -]?[(][0-9]+[)]|[ /-][0-9]+| ?[0-9]+)*$"
 _PLAIN_INTERNATIONAL_PHONE = "^[+][1-9][0-9]*" + _PHONE_GROUPS
-_PLAIN_NATIONAL_PHONE = "^0[0-9]+([ /-][0-9]+)*$"
+_PLAIN_NATIONAL_PHONE = "^[0-9]+([ /-][0-9]+)*$"
 
 _PLAIN_TEXT_FORM = f"case when regexp_matches(trim(raw_value), '{_PLAIN_TEXT}') then trim(raw_value) end"
 _PLAIN_FORMS = {
@@ -142,15 +142,28 @@ def _normalise_plain_phones(con: Connection, wanted: str) -> None:
 
 
 def _national_digits(con: Connection, region: str) -> str:
-    """Return the branch for what is dialled in ``region`` as ``00`` and a country, or ``0`` and a number."""
-    usual = national_format(region)
-    if usual is None or not _is_readable(con, usual.whole_pattern):
+    """Return the branch for what is dialled in ``region``: a number, with or without what precedes it there."""
+    form = national_format(region)
+    if form is None:
+        return ""
+    whens = []
+    if form.trunk_pattern is not None:
+        if not _is_readable(con, form.trunk_pattern):
+            return ""
+        whens.append(
+            f"when starts_with(dialled, '0') and regexp_full_match(dialled, '{form.trunk_pattern}') then null "
+            f"when regexp_matches(dialled, '^0[1-9]') then '{form.code}' || substr(dialled, 2)"
+        )
+    if form.dials_00:
+        whens.append("when regexp_matches(dialled, '^00[1-9]') then substr(dialled, 3)")
+    if _is_readable(con, form.special_pattern):
+        is_special = f"regexp_matches(dialled, '{form.special_pattern}')"
+        whens.append(f"when regexp_matches(dialled, '^[1-9]') and not {is_special} then '{form.code}' || dialled")
+    if not whens:
         return ""
     return (
         f"when region = {literal(region)} and regexp_matches(trim(raw_value), '{_PLAIN_NATIONAL_PHONE}') "
-        f"and regexp_matches(dialled, '^00?[1-9]') and not regexp_full_match(dialled, '{usual.whole_pattern}') "
-        f"then case when starts_with(dialled, '00') then substr(dialled, 3) else '{usual.code}' || substr(dialled, 2) "
-        "end"
+        f"then case {' '.join(whens)} end"
     )
 
 

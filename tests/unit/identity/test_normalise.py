@@ -12,7 +12,7 @@ from segmentation.identity.normalise import NORMALISERS, clean_text, normalise_e
 from segmentation.identity.values import known_values, register_values
 from segmentation.sources.entities import IDENTITY_COLUMNS
 
-REGIONS = ("", "GB", "DE", "US", "IT", "AR", "FR", "NL", "ES", "GG", "BR")
+REGIONS = ("", "GB", "DE", "US", "IT", "AR", "FR", "NL", "ES", "GG", "BR", "AU", "MX", "PL", "NO", "CA")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,7 @@ _PHONES = st.one_of(
     st.from_regex(r"\A0[0-9 /()\-]{5,14}\Z"),
     st.from_regex(r"\A ?00?[1-9][0-9]{1,4}[ /\-]?[0-9]{4,9}\Z"),
     st.from_regex(r"\A0049[ ]?0?[1-9][0-9]{4,9}\Z"),
+    st.from_regex(r"\A[1-9][0-9]{1,3}[ /\-]?[0-9]{4,9}\Z"),
     st.from_regex(r"\A\+(44|49|1|33)[ ]?\(0?[0-9]{1,4}\)[ ]?[0-9]{4,8}\Z"),
     st.text(alphabet="+0123456789 ()-./x", max_size=18),
 )
