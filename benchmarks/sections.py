@@ -15,7 +15,8 @@ def replace_section(report: Path, title: str, text: str) -> None:
     before = report.read_text(encoding="utf-8") if report.exists() else "# Benchmarks\n"
     own, _, apart = before.partition(MARK)
     sections = {
-        name: body.strip() for name, body in re.findall(r"^## (.+)\n(.*?)(?=^## |\Z)", apart, re.MULTILINE | re.DOTALL)
+        name: body.strip()
+        for name, body in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", apart, re.MULTILINE | re.DOTALL)
     }
     sections[title] = text.strip()
     rest = "".join(f"\n## {name}\n\n{body}\n" for name, body in sections.items())

@@ -46,8 +46,9 @@ def admit(con: Connection, rules: IdentifierRules, solver: Solver = "embedded") 
     """Decide every edge of ``links`` and write temporary table ``components(node_id, component)``.
 
     Components that break no limit and hold nothing that people keep apart keep all their edges. In the others
-    edges are walked in the order (tier, first seen, node ids), and one that would break a limit or a separation is
-    rejected; the order makes the result independent of how rows arrived. Sets ``reject_rule`` in ``links``.
+    edges are walked in the order (tier, how often seen in doublings, first seen, node ids), and one that would break a
+    limit or a separation is rejected; the order makes the result independent of how rows arrived. Sets
+    ``reject_rule`` in ``links``.
 
     Args:
         con: The warehouse, with temporary tables ``links``, ``nodes``, ``excluded``, ``owner_pairs`` and
@@ -170,7 +171,8 @@ def _readmit(
     edges = fetch_integers(
         con,
         "select node_a, node_b from links where reject_rule is null and node_a in (select node_id from contested) "
-        "group by node_a, node_b order by min(tier), min(first_seen_at), node_a, node_b",
+        f"group by node_a, node_b order by min(tier), -least({_MOST_DOUBLINGS}, floor(log2(sum(n_obs)))), "
+        "min(first_seen_at), node_a, node_b",
     )
     con.unregister("contested")
     bars = con.execute("select node_a, node_b, rule_id from operator_bars").fetchall()
@@ -189,6 +191,10 @@ def _readmit(
     con.unregister("rejected")
     return len(edges["node_a"])
 
+
+#: Evidence seen twice, four times, eight times goes before evidence seen less often. Beyond that more says no more, so
+#: an edge gains rank three times at most, and who holds a device does not change with every visit.
+_MOST_DOUBLINGS = 3
 
 _REJECTED = pa.schema([("node_a", pa.int64()), ("node_b", pa.int64()), ("rule", pa.string())])
 

@@ -68,6 +68,31 @@ def test_a_family_tablet_goes_to_the_first_and_mixes_nobody(world, run):
     assert world.rows("select reject_rule from identity.edges where not admitted") == [("R4 more than 1 user_id",)]
 
 
+def test_a_guest_who_came_first_does_not_keep_the_tablet(world, run):
+    world.add("events", event_type="login", user_id="visitor", device_id="tablet")
+    for _ in range(4):
+        world.add("events", event_type="login", user_id="owner", device_id="tablet")
+    world.resolve(run)
+    assert world.customer("owner") == world.customer("tablet")
+    assert world.customer("visitor") not in {None, world.customer("owner")}
+
+
+def test_often_seen_does_not_win_over_stronger(world, run):
+    for _ in range(20):
+        world.add("events", event_type="login", user_id="visitor", email="ann@shop.com")
+    world.add("customer_records", source_customer_id="1", user_id="ann", email="ann@shop.com")
+    world.resolve(run)
+    assert world.customer("ann") == world.customer("ann@shop.com")
+
+
+def test_beyond_eight_sightings_more_says_no_more(world, run):
+    for visitor, visits in (("early", 8), ("late", 100)):
+        for _ in range(visits):
+            world.add("events", event_type="login", user_id=visitor, device_id="tablet")
+    world.resolve(run)
+    assert world.customer("early") == world.customer("tablet")
+
+
 def test_stronger_evidence_wins_over_earlier(world, run):
     world.add("form_submissions", email="a@shop.com", anonymous_id="cookie")
     world.add("events", event_type="login", user_id="u1", anonymous_id="cookie")
