@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
+from dagster_dbt import DbtProject, dbt_assets
 
 from assets.metadata import catalog_link, report_metadata
 from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
+from orchestration.dbt_build import build_step
 from orchestration.dbt_metadata import stream_with_metadata
-from orchestration.dbt_project import BUILD_ARGUMENTS, StrataTranslator, dbt_environment, target_folder
+from orchestration.dbt_project import StrataTranslator
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
 from segmentation.features.candidate import announce_candidate, build_candidate
@@ -69,19 +70,17 @@ def build_assets(project: DbtProject, translator: StrataTranslator) -> list[dg.A
         selector="features",
         **WRITES_WAREHOUSE,
     )
-    def build_features(context: dg.AssetExecutionContext, strata: StrataResource, dbt: DbtCliResource) -> Iterator[Any]:
+    def build_features(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[Any]:
         if MODEL_KEY in context.selected_asset_keys:
             with strata.warehouse().write() as con:
                 ledger.require_upstream_open(con, STAGE.name)
                 announce_candidate(con, run_from_context(context, strata))
-        yield from run_dbt(context, strata, dbt, STAGE.name)
+        yield from run_dbt(context, strata, STAGE.name)
 
     return [build_features, features_candidate, publish_features]
 
 
-def run_dbt(
-    context: dg.AssetExecutionContext, strata: StrataResource, dbt: DbtCliResource, stage_name: str
-) -> Iterator[Any]:
+def run_dbt(context: dg.AssetExecutionContext, strata: StrataResource, stage_name: str) -> Iterator[Any]:
     """Build this step's models with their data tests, once every gate before the stage is open.
 
     ``stage_name`` is the stage whose place in the flow the models have, not always their owner: marts read what
@@ -91,11 +90,8 @@ def run_dbt(
     warehouse = strata.warehouse()
     with warehouse.write() as con:
         ledger.require_upstream_open(con, stage_name)
-    # One folder per step, used again by every run: dbt finds what it parsed last time.
-    target = target_folder(strata.settings) / f"build_{stage_name}"
-    with warehouse.exclusive(), dbt_environment(strata.settings, run):
-        invocation = dbt.cli(BUILD_ARGUMENTS, context=context, target_path=target)
-        # The file has room for one: what dbt did is read once it has let go.
-        invocation.is_successful()
+    # dbt opens the file itself: the lock keeps others out, and what it did is read once it has let go.
+    with warehouse.exclusive():
+        build = build_step(context, strata.settings, run, f"build_{stage_name}")
     with warehouse.write() as con:
-        yield from stream_with_metadata(con, invocation, invocation.dagster_dbt_translator)
+        yield from stream_with_metadata(con, build)

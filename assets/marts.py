@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
+from dagster_dbt import DbtProject, dbt_assets
 
 from assets.features import run_dbt
 from assets.stage_assets import WRITES_WAREHOUSE
@@ -31,8 +31,8 @@ def build_assets(
         selector="marts",
         **WRITES_WAREHOUSE,
     )
-    def build_marts(context: dg.AssetExecutionContext, strata: StrataResource, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from run_dbt(context, strata, dbt, "sync")
+    def build_marts(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[Any]:
+        yield from run_dbt(context, strata, "sync")
 
     @dg.asset(
         key=["ops", "published_copy"],

@@ -1,41 +1,39 @@
 """What the pages of dbt assets show: rows, columns with their descriptions, and where each column comes from.
 
-Belongs here: reading these from the warehouse and from dbt's own artifacts, once dbt has ended. Does not
-belong here: running dbt (`dbt_project.py`). Dagster's integration can do the same while dbt runs, but it opens
+Belongs here: reading these from the warehouse and from what dbt compiled, once dbt has ended. Does not belong
+here: running dbt (`dbt_build.py`). Dagster's integration can do the same while dbt runs, but it opens
 the warehouse file a second time and spends thirty times as long on lineage (`docs/decisions/`).
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 import sqlglot
-from dagster_dbt import DagsterDbtTranslator, DbtCliInvocation
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.lineage import lineage
 
+from orchestration.dbt_build import DbtBuild
 from segmentation.warehouse import Connection, quote
 
 Relation = tuple[str, str]
 
 
 class ModelMetadata:
-    """Metadata of the models that one dbt invocation built."""
+    """Metadata of the models that one dbt build has built."""
 
-    def __init__(self, con: Connection, invocation: DbtCliInvocation, translator: DagsterDbtTranslator) -> None:
-        """Read the artifacts of an invocation that has ended.
+    def __init__(self, con: Connection, build: DbtBuild) -> None:
+        """Read the columns of what was built.
 
         Args:
             con: The warehouse that dbt wrote.
-            invocation: The invocation.
-            translator: Gives relations their asset keys.
+            build: The build, which has ended.
         """
         self._con = con
-        self._manifest: Mapping[str, Any] = invocation.manifest
-        self._translator = translator
-        self._sql = _compiled_sql(invocation)
+        self._manifest: Mapping[str, Any] = build.invocation.manifest
+        self._translator = build.invocation.dagster_dbt_translator
+        self._sql = build.compiled_sql
         self._columns = _read_columns(con)
 
     def of(self, unique_id: str) -> dict[str, Any]:
@@ -115,18 +113,16 @@ def column_lineage(
     }
 
 
-def stream_with_metadata(
-    con: Connection, invocation: DbtCliInvocation, translator: DagsterDbtTranslator
-) -> Iterator[Any]:
-    """Yield the Dagster events of an invocation that has ended, with metadata on every model.
+def stream_with_metadata(con: Connection, build: DbtBuild) -> Iterator[Any]:
+    """Yield the Dagster events of a build that has ended, with metadata on every model.
 
     Raises:
         DagsterDbtCliRuntimeError: dbt failed; raised after the events of what it did.
     """
     models: ModelMetadata | None = None
-    for event in invocation.stream():
+    for event in build.invocation.stream():
         if isinstance(event, dg.Output | dg.AssetMaterialization):
-            models = models or ModelMetadata(con, invocation, translator)
+            models = models or ModelMetadata(con, build)
             unique_id = event.metadata.get("unique_id")
             found = models.of(str(unique_id.value)) if unique_id else {}
             yield event.with_metadata({**event.metadata, **found})
@@ -136,14 +132,6 @@ def stream_with_metadata(
 
 def _relation(node: Mapping[str, Any]) -> Relation:
     return node["schema"], node.get("alias") or node["identifier"]
-
-
-def _compiled_sql(invocation: DbtCliInvocation) -> dict[str, str]:
-    path = invocation.target_path / "run_results.json"
-    if not path.exists():
-        return {}
-    results = json.loads(path.read_text(encoding="utf-8"))["results"]
-    return {result["unique_id"]: result.get("compiled_code") or "" for result in results}
 
 
 def _read_columns(con: Connection) -> dict[Relation, dict[str, str]]:

@@ -1,22 +1,24 @@
-"""dbt as Dagster sees it: the project, its manifest, and how a step calls it.
+"""dbt as Dagster sees it: the project, what dbt has parsed of it, and the names of its assets.
 
-Belongs here: finding and refreshing the manifest, names of dbt assets, arguments of a dbt call. Does not
-belong here: which models a step builds (`assets/`), or the models themselves (`dbt_project/`).
+Belongs here: finding and refreshing what is parsed, names of dbt assets, the environment of a dbt call. Does not
+belong here: which models a step builds (`assets/`), building them (`dbt_build.py`), or the models themselves.
 """
 
 import fcntl
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
+from orchestration.dbt_call import call_dbt
 from orchestration.settings import Settings
 from orchestration.stages import STAGES
+from segmentation.errors import StrataError
 from segmentation.run import Run
 
 #: Dagster group of what comes after the stages.
@@ -68,84 +70,132 @@ class StrataTranslator(DagsterDbtTranslator):
         return [_OWNERS[group]] if group in _OWNERS else None
 
 
+#: Where setting up leaves the parsed project, in the project's own target folder; every data folder may use it.
+_SHIPPED = Path("target")
+
+#: What is parsed depends on the project and on dbt alone, never on an installation.
+_PARSED = f"parsed-{metadata.version('dbt-core')}"
+
+#: Variables of the profile that name an installation: parsing does without them.
+_OF_AN_INSTALLATION = ("STRATA_WAREHOUSE", "STRATA_DBT_MEMORY_LIMIT", "STRATA_DBT_THREADS", "STRATA_DBT_AS_OF")
+
+
 def target_folder(settings: Settings) -> Path:
     """Where dbt writes what it derives from the project: with the data, so that the code may be read-only."""
     return settings.data / "dbt"
 
 
 def load_project(settings: Settings) -> DbtProject:
-    """Return the dbt project with a manifest that is not older than any of its files."""
-    target = target_folder(settings)
-    target.mkdir(parents=True, exist_ok=True)
-    project = DbtProject(project_dir=settings.dbt_project, profiles_dir=settings.dbt_project, target_path=target)
-    with (target / ".parse.lock").open("w") as lock:
-        # Two processes that load definitions at once must not write one manifest.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if _is_stale(project.manifest_path, settings.dbt_project):
-            with dbt_environment(settings):
-                dbt_resource(project).cli(["--quiet", "parse"], target_path=project.target_path).wait()
+    """Return the dbt project with a manifest that is not older than any of its files.
+
+    That is what setting up has parsed, or else what is parsed with the data, anew where a file has changed.
+
+    Raises:
+        StrataError: The project can't be parsed; with what dbt said.
+    """
+    shipped = _project(settings, settings.dbt_project / _SHIPPED / _PARSED)
+    if not _is_stale(shipped):
+        return shipped
+    project = _project(settings, target_folder(settings) / _PARSED)
+    parse(project)
     return project
 
 
-def _is_stale(manifest: Path, folder: Path) -> bool:
-    if not manifest.exists():
+def _project(settings: Settings, parsed: Path) -> DbtProject:
+    return DbtProject(project_dir=settings.dbt_project, profiles_dir=settings.dbt_project, target_path=parsed)
+
+
+def parse(project: DbtProject) -> None:
+    """Parse a project into its target folder, unless what is there is newer than all of its files."""
+    project.target_path.mkdir(parents=True, exist_ok=True)
+    with (project.target_path / ".lock").open("w") as lock:
+        # Two processes that load definitions at once must not write one manifest.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_stale(project):
+            _call_parse(project, project.target_path)
+
+
+def read_manifest(project: DbtProject, target: Path) -> Any:
+    """Return the parsed project as dbt holds it; what has changed since is parsed, and kept in ``target`` alone."""
+    return _call_parse(project, target, "--no-write-json")
+
+
+def _call_parse(project: DbtProject, target: Path, *options: str) -> Any:
+    saved = _saved_parse(project)
+    known = ["--partial-parse-file-path", str(saved)] if saved.exists() else []
+    with _environment(dict.fromkeys(_OF_AN_INSTALLATION)):
+        call = call_dbt(["parse", *options, *known, *folder_options(project, target)])
+    if call.exit_code:
+        raise StrataError(
+            "the dbt project can't be parsed: " + "\n".join(call.errors),
+            where=str(project.project_dir),
+            expected="models, macros and tests that dbt understands",
+            repair="correct what dbt names, then run again",
+        )
+    return call.result
+
+
+def folder_options(project: DbtProject, target: Path) -> list[str]:
+    """Return the options of a dbt call that say where the project is and where dbt may write."""
+    profiles = project.profiles_dir or project.project_dir
+    return [
+        *("--project-dir", str(project.project_dir), "--profiles-dir", str(profiles)),
+        *("--target-path", str(target), "--log-path", str(target)),
+    ]
+
+
+def _saved_parse(project: DbtProject) -> Path:
+    return project.target_path / "partial_parse.msgpack"
+
+
+def _is_stale(project: DbtProject) -> bool:
+    """Say whether a file has changed since a project was parsed, or none has been."""
+    if not (project.manifest_path.exists() and _saved_parse(project).exists()):
         return True
-    built = manifest.stat().st_mtime
-    watched = (
-        path
-        for pattern in ("*.yml", "models/**/*", "macros/**/*", "tests/**/*")
-        for path in folder.glob(pattern)
-        if path.is_file() or path.is_dir()
-    )
-    return any(path.stat().st_mtime > built for path in watched)
-
-
-class DbtResource(DbtCliResource):
-    """dbt's command line, without a second dbt in this process."""
-
-    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> None:
-        """Make no adapter: it parses all macros, seconds for each call, only to read what `dbt_metadata` reads."""
-
-
-def dbt_resource(project: DbtProject) -> DbtResource:
-    """Return the resource that runs dbt, found beside this interpreter even when it is not on PATH."""
-    return DbtResource(
-        project_dir=project,  # type: ignore[arg-type]  # the resource takes a project too
-        profiles_dir=str(project.project_dir),
-        dbt_executable=str(Path(sys.executable).with_name("dbt")),
-        global_config_flags=["--no-use-colors"],
-    )
-
-
-#: What a run builds: models and the data tests of its selection. Unit tests judge code; they run with the tests.
-BUILD_ARGUMENTS = ("build", "--exclude-resource-type", "unit_test")
+    parsed_at = project.manifest_path.stat().st_mtime_ns
+    folder = Path(project.project_dir)
+    watched = [*folder.glob("*.yml")]
+    for kind in ("models", "macros", "tests"):
+        # Folders too: theirs is the only time that a file's removal changes.
+        watched += [folder / kind, *(folder / kind).rglob("*")]
+    return any(path.stat().st_mtime_ns > parsed_at for path in watched)
 
 
 @contextmanager
 def dbt_environment(settings: Settings, run: Run | None = None) -> Iterator[None]:
-    """Tell dbt, in this process and in those it starts, which warehouse and which moment; take it back at the end.
+    """Tell dbt, in this process and in those it starts, which warehouse and which moment; take it back at the end."""
+    with _environment(
+        {
+            **({"STRATA_DBT_AS_OF": run.as_of.isoformat(sep=" ", timespec="seconds")} if run else {}),
+            "DBT_TARGET_PATH": str(target_folder(settings)),
+            "STRATA_WAREHOUSE": str(settings.warehouse.path),
+            "STRATA_DBT_MEMORY_LIMIT": settings.memory_limit,
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        }
+    ):
+        yield
 
-    The moment goes through the environment because a variable on the command line makes dbt parse anew.
-    """
-    values = {
-        **({"STRATA_DBT_AS_OF": run.as_of.isoformat(sep=" ", timespec="seconds")} if run else {}),
-        "DBT_TARGET_PATH": str(target_folder(settings)),
-        "STRATA_WAREHOUSE": str(settings.warehouse.path),
-        "STRATA_DBT_MEMORY_LIMIT": settings.memory_limit,
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-    }
+
+@contextmanager
+def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Set variables of the environment, or take those away that have none; put all of them back at the end."""
     before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    _set_environment(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set_environment(before)
+
+
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 if __name__ == "__main__":
-    # Part of setting up: the first run then starts with its models parsed.
-    load_project(Settings.load())
+    # Part of setting up: runs then start with their models parsed, whatever their data folder is.
+    settings = Settings.load()
+    parse(_project(settings, settings.dbt_project / _SHIPPED / _PARSED))

@@ -17,7 +17,7 @@ import assets.sources
 import assets.sync
 from expectations.gates import build_gate_checks
 from orchestration.automation import behind_gates, build_automation_sensor
-from orchestration.dbt_project import StrataTranslator, dbt_resource, load_project
+from orchestration.dbt_project import StrataTranslator, load_project
 from orchestration.executors import build_executor
 from orchestration.jobs import REFRESH_ALL, Assets, build_jobs
 from orchestration.resources import StrataResource
@@ -51,7 +51,6 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
     """
     project = load_project(settings)
     parts = build_parts(project)
-    resources = {"strata": StrataResource.of(settings), "dbt": dbt_resource(project)}
     return dg.Definitions(
         assets=[asset for part in parts.values() for asset in part],
         asset_checks=build_gate_checks(),
@@ -62,7 +61,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
             *build_alert_sensors(settings),
             build_automation_sensor(settings),
         ],
-        resources=resources | overrides,
+        resources={"strata": StrataResource.of(settings)} | overrides,
         executor=build_executor(settings),
     )
 
