@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from expectations.deferred import defer
 from expectations.results import SuiteResult, TruthResult
 from expectations.truths import Suite, Truth
 from segmentation.errors import StrataError
@@ -54,6 +55,8 @@ def validate(con: Connection, suite: Suite) -> SuiteResult:
 
 
 def _load() -> Any:
+    # Statistics and charts of expectations about distributions: a third of the import, and seldom used.
+    defer("altair", "scipy.stats")
     import great_expectations as gx
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)

@@ -54,8 +54,9 @@ def call_dbt(arguments: Sequence[str], manifest: Any = None) -> DbtCall:
             lines.append(msg_to_json(message))
 
     try:
-        # The lines are handed on by the caller; what dbt would print itself is the same once more.
-        done = dbtRunner(manifest, [keep]).invoke(["--no-use-colors", "--log-level", "none", *arguments])
+        # The lines are the caller's to print; dbt keeps more of them in its log file.
+        silently = ["--no-use-colors", "--log-level", "none", "--log-level-file", "debug"]
+        done = dbtRunner(manifest, [keep]).invoke([*silently, *arguments])
     finally:
         _close_warehouse()
     exit_code = 0 if done.success else 1 if done.exception is None else 2

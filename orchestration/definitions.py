@@ -42,15 +42,15 @@ def build_parts(project: DbtProject) -> dict[str, Assets]:
     }
 
 
-def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
+def build_definitions(settings: Settings, parts: dict[str, Assets] | None = None, **overrides: Any) -> dg.Definitions:
     """Return everything Dagster knows of Strata.
 
     Args:
         settings: The installation.
+        parts: What `build_parts` returned, where that has been asked already.
         overrides: Resources that replace the usual ones, by key.
     """
-    project = load_project(settings)
-    parts = build_parts(project)
+    parts = parts or build_parts(load_project(settings))
     return dg.Definitions(
         assets=[asset for part in parts.values() for asset in part],
         asset_checks=build_gate_checks(),

@@ -153,7 +153,7 @@ def execute(
 
         read_accepted(",".join(accept))
         flow = build_parts(load_project(settings))
-        job = build_definitions(settings).resolve_job_def(REFRESH_ALL)
+        job = build_definitions(settings, flow).resolve_job_def(REFRESH_ALL)
         progress = RunProgress({name: step_keys(flow[name], name) for name in parts})
         run_id = str(uuid.uuid4())
         with open_instance(settings) as instance, ExitStack() as stack:
