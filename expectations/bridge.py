@@ -82,7 +82,9 @@ def _open_batch(context: Any, url: str, stage: str, table: str) -> Any:
     """Open a table; the source is tested, and so made, with the first one."""
     sources = context.data_sources
     source = sources.all().get(stage) or sources.add_sql(stage, connection_string=url)
-    return source.add_table_asset(table, table_name=table).add_batch_definition_whole_table("all").get_batch()
+    asset = source.add_table_asset(table, table_name=table)
+    # Of the whole table, without a definition of it, which the context would write down.
+    return asset.get_batch(asset.build_batch_request())
 
 
 def _translate(gx: Any, suite: Suite, table: str, truths: Iterable[Truth]) -> Any:
