@@ -4,15 +4,14 @@ Belongs here: what one stage does between opening and closing the warehouse. Doe
 measured apart, by `judge`) or measuring (`measurement.py`). Everything is imported before the clock starts.
 """
 
-import subprocess
-import sys
+import importlib
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 from expectations.bridge import validate
 from expectations.gates import GATES
-from orchestration.dbt_project import BUILD_ARGUMENTS, dbt_environment, load_project, target_folder
+from orchestration import dbt_build
+from orchestration.dbt_project import load_project, target_folder
 from orchestration.settings import Settings, now
 from orchestration.stages import STAGE_NAMES
 from segmentation.costs import candidate as costs_candidate
@@ -63,7 +62,8 @@ def judge(stage: str, settings: Settings) -> None:
 
 
 def prepare_dbt(settings: Settings) -> None:
-    """Parse the dbt project, as loading the definitions does before any run."""
+    """Parse the dbt project, as loading the definitions does before any run, and import dbt."""
+    importlib.import_module("dbt.cli.main")
     load_project(settings)
 
 
@@ -108,22 +108,15 @@ def _features(settings: Settings, run: Run) -> list[Part]:
 
 
 def build_models(settings: Settings, run: Run, selector: str) -> None:
-    """Build one selection of dbt models with their data tests, in a process of its own.
+    """Build one selection of dbt models with their data tests, as the steps do.
 
     Raises:
         RuntimeError: dbt failed; with what it said.
     """
-    command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", *BUILD_ARGUMENTS]
-    folders = ["--project-dir", str(settings.dbt_project), "--profiles-dir", str(settings.dbt_project)]
-    with dbt_environment(settings, run):
-        done = subprocess.run(
-            [*command, "--selector", selector, *folders, "--target-path", str(target_folder(settings))],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        raise RuntimeError(f"dbt build --selector {selector} failed:\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
+    target = target_folder(settings) / selector
+    call = dbt_build.build_models(settings, run, load_project(settings), target, ["--selector", selector])
+    if call.exit_code:
+        raise RuntimeError(f"dbt build --selector {selector} failed:\n" + "\n".join(call.errors))
 
 
 def _segments(settings: Settings, run: Run) -> list[Part]:

@@ -70,9 +70,6 @@ class StrataTranslator(DagsterDbtTranslator):
         return [_OWNERS[group]] if group in _OWNERS else None
 
 
-#: Where setting up leaves the parsed project, in the project's own target folder; every data folder may use it.
-_SHIPPED = Path("target")
-
 #: What is parsed depends on the project and on dbt alone, never on an installation.
 _PARSED = f"parsed-{metadata.version('dbt-core')}"
 
@@ -93,12 +90,21 @@ def load_project(settings: Settings) -> DbtProject:
     Raises:
         StrataError: The project can't be parsed; with what dbt said.
     """
-    shipped = _project(settings, settings.dbt_project / _SHIPPED / _PARSED)
+    shipped = _shipped(settings)
     if not _is_stale(shipped):
         return shipped
     project = _project(settings, target_folder(settings) / _PARSED)
     parse(project)
     return project
+
+
+def parse_for_everybody(settings: Settings) -> None:
+    """Parse the project in its own folder, as a part of setting up: no data folder has to do it again."""
+    parse(_shipped(settings))
+
+
+def _shipped(settings: Settings) -> DbtProject:
+    return _project(settings, settings.dbt_project / "target" / _PARSED)
 
 
 def _project(settings: Settings, parsed: Path) -> DbtProject:
@@ -196,6 +202,4 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 
 if __name__ == "__main__":
-    # Part of setting up: runs then start with their models parsed, whatever their data folder is.
-    settings = Settings.load()
-    parse(_project(settings, settings.dbt_project / _SHIPPED / _PARSED))
+    parse_for_everybody(Settings.load())

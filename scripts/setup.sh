@@ -44,5 +44,7 @@ else
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 fi
+# What the package installers do for everything else: compile our own modules, and parse the models.
+"$venv/bin/python" -m compileall -q orchestration assets expectations sensors segmentation
 "$venv/bin/python" -m orchestration.dbt_project >/dev/null
 say "Ready after $((SECONDS - started)) s."

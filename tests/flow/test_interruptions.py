@@ -19,7 +19,7 @@ LATER = ("--as-of", "2026-11-08")
 
 #: Steps during which a run is killed.
 MOMENTS = [
-    # dbt, a process of its own, outlives the run and still writes the warehouse.
+    # dbt is at work, with the warehouse open.
     "build_features",
     *(
         pytest.param(step, marks=pytest.mark.slow)
