@@ -54,7 +54,7 @@ from expectations.bridge import validate
 from expectations.truths import Suite, Truth, has_rows
 con = duckdb.connect()
 con.execute("create schema sources")
-con.execute("create table sources.coins as select case i % 2 when 0 then 'a' else 'b' end as side from range(99) as r(i)")
+con.execute("create table sources.coins as select if(i % 2 = 0, 'a', 'b') as side from range(100) as r(i)")
 plain = Suite("sources", (has_rows("there_are_coins", "coins", repair="-"),))
 assert validate(con, plain).passed
 assert "scipy.stats._stats_py" not in sys.modules and "altair.vegalite" not in sys.modules
