@@ -81,10 +81,7 @@ from sync_differences
 """
 
 _CONTENT = """
-select
-    count(*),
-    coalesce(sum(md5_number_lower(concat_ws(chr(31), customer_id, op, value))::hugeint), 0),
-    coalesce(sum(md5_number_upper(concat_ws(chr(31), customer_id, op, value))::hugeint), 0)
+select count(*), coalesce(bit_xor(md5_number(concat_ws(chr(31), customer_id, op, value))), 0)
 from sync_differences
 """
 

@@ -4,7 +4,7 @@ Belongs here: engines, how SQLite begins a transaction, upserts in the dialects 
 belong here: tables (``tables.py`` for the state, ``stores/`` for destinations).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, ExecutionContext
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
 
 from segmentation.errors import CatalogError
@@ -95,6 +96,29 @@ def write_many(
     else:
         order = itemgetter(*(columns.index(name) for name in compiled.positiontup))
         connection.exec_driver_sql(str(compiled), [order(row) for row in rows])
+
+
+def read_many(connection: Connection, statement: Executable, size: int) -> Iterator[list[Any]]:
+    """Yield the rows of a query in lists of at most ``size``, as plain tuples, without holding all of them.
+
+    Args:
+        connection: An open transaction.
+        statement: A query of texts and integers; no other types, because nothing converts them.
+        size: Most rows of a list.
+    """
+    if connection.dialect.name != "sqlite":
+        # Only through SQLAlchemy does a server keep the rows until they are asked for.
+        streamed = connection.execute(statement, execution_options={"yield_per": size})
+        for part in streamed.partitions():
+            yield [tuple(row) for row in part]
+        return
+    # SQLite makes rows as they are asked for, and its own are a third of the cost.
+    result = connection.execute(statement)
+    try:
+        while rows := result.cursor.fetchmany(size):
+            yield list(rows)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise DBAPIError(str(statement), None, error) from error
 
 
 def _parsed(url: str) -> URL:

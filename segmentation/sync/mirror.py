@@ -8,6 +8,7 @@ a crash between the two commits the names differ and the copy is made anew from 
 import pyarrow as pa
 from sqlalchemy import Table, select
 
+from segmentation.sync.engine import read_many
 from segmentation.sync.state import State
 from segmentation.sync.tables import DEAD_LETTERS, DESIRED, DESTINATIONS, RECEIPTS, RECONCILIATIONS, RUNS, VIEWS
 from segmentation.warehouse import Connection, quote
@@ -23,13 +24,9 @@ def refresh_desired(con: Connection, state: State, view_id: str) -> bool:
     if known == [(head.seq, head.ref)]:
         return False
     con.execute("delete from sync.desired where view_id = ?", [view_id])
-    wanted = (
-        select(DESIRED.c.customer_id, DESIRED.c.value, DESIRED.c.version)
-        .where(DESIRED.c.view_id == view_id)
-        .execution_options(yield_per=100_000)
-    )
+    wanted = select(DESIRED.c.customer_id, DESIRED.c.value, DESIRED.c.version).where(DESIRED.c.view_id == view_id)
     with state.reading() as connection:
-        for part in connection.execute(wanted).partitions():
+        for part in read_many(connection, wanted, 100_000):
             customers, values, versions = zip(*part, strict=True)
             views = pa.repeat(view_id, len(customers))
             columns = {"view_id": views, "customer_id": customers, "value": values, "version": versions}

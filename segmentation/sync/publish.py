@@ -10,6 +10,8 @@ running again: the copy notices that it is another head's, and destinations go o
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from segmentation.contracts import ensure_schema, mark_published
 from segmentation.errors import CandidateError, StrataError
@@ -20,7 +22,7 @@ from segmentation.sync.faults import DeliveryError
 from segmentation.sync.ledger import Ledger
 from segmentation.sync.mirror import copy_ledger, forget_desired, note_head
 from segmentation.sync.reconcile import prove
-from segmentation.sync.state import CHUNK_ROWS, CrashPoint, Proposal, ProposedChange, State, no_crash
+from segmentation.sync.state import CHUNK_ROWS, CrashPoint, Proposal, State, no_crash
 from segmentation.sync.stores.contract import Store
 from segmentation.sync.stores.opening import open_store
 from segmentation.sync.views import View
@@ -105,21 +107,39 @@ def _publish_state(con: Connection, state: State, run: Run, crash_point: CrashPo
         candidate_id = mark_published(con, "sync", run)
         readers = proposals(con)
         for proposal in sorted(set(readers.values()), key=lambda proposal: proposal.view.view_id):
-            state.publish(proposal, _changes(con, proposal), run, crash_point)
+            state.publish(proposal, _Changes(con, proposal.view.view_id), run, crash_point)
             crash_point("after_publish")
             _copy_desired(con, proposal)
     crash_point("after_copy")
     return candidate_id, readers
 
 
-def _changes(con: Connection, proposal: Proposal) -> Iterator[ProposedChange]:
-    con.execute(
-        "select seq, op, customer_id, value, priority from sync.candidate_changes where view_id = ? "
-        "order by seq, priority, customer_id",
-        [proposal.view.view_id],
-    )
-    while rows := con.fetchmany(CHUNK_ROWS):
-        yield from rows
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """A proposal's rows of ``sync.candidate_changes``; see ``state.ProposedChanges``."""
+
+    con: Connection
+    view_id: str
+
+    def entries(self) -> Iterator[list[tuple[int, str, str | None, int]]]:
+        """Yield the entries of the log in their order."""
+        return self._read("seq, customer_id, value, priority", "true", "seq")
+
+    def upserts(self) -> Iterator[list[tuple[str, str, str, int]]]:
+        """Yield who has a new value."""
+        return self._read("view_id, customer_id, value, seq", "value is not null", "customer_id")
+
+    def removals(self) -> Iterator[list[tuple[str, str]]]:
+        """Yield who is removed."""
+        return self._read("view_id, customer_id", "value is null", "customer_id")
+
+    def _read(self, columns: str, condition: str, order: str) -> Iterator[list[Any]]:
+        self.con.execute(
+            f"select {columns} from sync.candidate_changes where view_id = ? and {condition} order by {order}",
+            [self.view_id],
+        )
+        while rows := self.con.fetchmany(CHUNK_ROWS):
+            yield rows
 
 
 def _copy_desired(con: Connection, proposal: Proposal) -> None:

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from segmentation.run import Run
-from segmentation.sync.engine import open_engine, open_reader, shown, upsert, write_many
+from segmentation.sync.engine import open_engine, open_reader, read_many, shown, upsert, write_many
 from segmentation.sync.faults import StateError, translated
 from segmentation.sync.tables import CHANGE_LOG, DESIRED, METADATA, RUNS, VIEWS
 from segmentation.sync.views import View
@@ -90,8 +90,17 @@ class Proposal:
         return "snapshot" if self.is_snapshot else "log"
 
 
-#: ``(seq, op, customer_id, value, priority)`` in the order of ``seq``.
-ProposedChange = tuple[int, str, str, str | None, int]
+class ProposedChanges(Protocol):
+    """The changes of a proposal, read as often as they are asked for, in lists of rows ready to be written."""
+
+    def entries(self) -> Iterator[list[tuple[int, str, str | None, int]]]:
+        """Yield ``(seq, customer_id, value, priority)`` in the order of ``seq``."""
+
+    def upserts(self) -> Iterator[list[tuple[str, str, str, int]]]:
+        """Yield ``(view_id, customer_id, value, version)`` of everybody with a new value, by customer."""
+
+    def removals(self) -> Iterator[list[tuple[str, str]]]:
+        """Yield ``(view_id, customer_id)`` of everybody who is removed."""
 
 
 def next_ref(base_ref: str, view_id: str, content: str) -> str:
@@ -145,7 +154,7 @@ class State:
             return _head(connection, view_id)
 
     def publish(
-        self, proposal: Proposal, changes: Iterable[ProposedChange], run: Run, crash_point: CrashPoint = no_crash
+        self, proposal: Proposal, changes: ProposedChanges, run: Run, crash_point: CrashPoint = no_crash
     ) -> bool:
         """Append a candidate's changes to the log and apply them to the desired state, all or nothing.
 
@@ -182,11 +191,10 @@ class State:
         )
         with self.reading() as connection:
             head = _head(connection, view_id)
-            result = connection.execution_options(yield_per=CHUNK_ROWS).execute(wanted)
             found = False
-            for chunk in result.partitions():
+            for chunk in read_many(connection, wanted, CHUNK_ROWS):
                 found = True
-                yield head, [(row[0], row[1]) for row in chunk]
+                yield head, chunk
             if not found:
                 yield head, []
 
@@ -255,29 +263,21 @@ class State:
         return gone
 
     def _write(
-        self,
-        connection: Connection,
-        proposal: Proposal,
-        changes: Iterable[ProposedChange],
-        run: Run,
-        crash_point: CrashPoint,
+        self, connection: Connection, proposal: Proposal, changes: ProposedChanges, run: Run, crash_point: CrashPoint
     ) -> None:
-        view_id = proposal.view.view_id
-        append = insert(CHANGE_LOG)
+        if not proposal.is_snapshot:
+            for entries in changes.entries():
+                connection.execute(insert(CHANGE_LOG), [_log_row(entry, proposal, run) for entry in entries])
+                crash_point("mid_publish_tx")
         put = upsert(connection, DESIRED)
+        for kept in changes.upserts():
+            write_many(connection, put, ("view_id", "customer_id", "value", "version"), kept)
+            crash_point("mid_publish_tx")
         drop = delete(DESIRED).where(
             DESIRED.c.view_id == bindparam("b_view"), DESIRED.c.customer_id == bindparam("b_customer")
         )
-        for chunk in chunks(changes):
-            if not proposal.is_snapshot:
-                connection.execute(append, [_log_row(view_id, change, proposal, run) for change in chunk])
-            kept = [change for change in chunk if change[3] is not None]
-            gone = [change for change in chunk if change[3] is None]
-            if kept:
-                columns = ("view_id", "customer_id", "value", "version")
-                write_many(connection, put, columns, [(view_id, c[2], c[3], c[0]) for c in kept])
-            if gone:
-                write_many(connection, drop, ("b_view", "b_customer"), [(view_id, c[2]) for c in gone])
+        for gone in changes.removals():
+            write_many(connection, drop, ("b_view", "b_customer"), gone)
             crash_point("mid_publish_tx")
 
 
@@ -316,16 +316,16 @@ def _move_head(connection: Connection, proposal: Proposal, run: Run, head: Head,
     )
 
 
-def _log_row(view_id: str, change: ProposedChange, proposal: Proposal, run: Run) -> dict[str, object]:
+def _log_row(entry: tuple[int, str, str | None, int], proposal: Proposal, run: Run) -> dict[str, object]:
     return {
-        "view_id": view_id,
-        "seq": change[0],
-        "customer_id": change[2],
-        "value": change[3],
+        "view_id": proposal.view.view_id,
+        "seq": entry[0],
+        "customer_id": entry[1],
+        "value": entry[2],
         "commit_ref": proposal.commit_ref,
         "event_time": run.as_of,
         "committed_at": run.recorded_at,
-        "priority": change[4],
+        "priority": entry[3],
     }
 
 

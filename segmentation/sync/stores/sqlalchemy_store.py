@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from segmentation.sync.engine import open_engine, shown, upsert, write_many
+from segmentation.sync.engine import open_engine, read_many, shown, upsert, write_many
 from segmentation.sync.faults import DestinationError, translated
 from segmentation.sync.state import CrashPoint, Row, chunks
 from segmentation.sync.stores.contract import Batch, Confirmation, Position, fenced, is_applied
@@ -172,11 +172,7 @@ class SqlAlchemyStore:
         with self._transaction() as connection:
             wanted = select(POSITIONS.c.generation).where(POSITIONS.c.destination == self.name)
             members = self._members(connection.execute(wanted).scalar_one())
-            rows = connection.execution_options(yield_per=_READ_ROWS).execute(
-                select(members.c.customer_id, members.c.value)
-            )
-            for chunk in rows.partitions():
-                yield [(row[0], row[1]) for row in chunk]
+            yield from read_many(connection, select(members.c.customer_id, members.c.value), _READ_ROWS)
 
     def repair(self, epoch: int, upserts: list[Row], deletes: list[str]) -> None:
         """Correct single rows; the position stays."""
