@@ -1,33 +1,23 @@
 """The sources' candidate: every new file of the landing folder, read, mapped, and judged row by row.
 
 Belongs here: which files are new, and the order of the work. Does not belong here: how one file is read
-(`reader.py`, `staging.py`), what the gate sees of it (`summary.py`) or making it readable for others (`publish.py`).
+(`batches.py`), what the gate sees of it (`summary.py`) or making it readable for others (`publish.py`).
 A file that can't be read as a whole is rejected with a message and stops no other file; the gate closes on it.
 """
 
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from segmentation import contracts
 from segmentation.errors import SourceError
 from segmentation.run import Run, StageReport
+from segmentation.sources.batches import Batch, Pending, stage_batch
 from segmentation.sources.duplicates import drop_duplicates
 from segmentation.sources.entities import ENTITIES
-from segmentation.sources.failures import require_space
-from segmentation.sources.feeds import EntityMapping, SourceMapping
-from segmentation.sources.landing import (
-    Finding,
-    Fingerprint,
-    Inventory,
-    LandedFile,
-    fingerprint,
-    require_unchanged,
-    take_inventory,
-)
-from segmentation.sources.reader import open_rows
-from segmentation.sources.staging import Staged, require_columns, stage_rows, unstage_file
+from segmentation.sources.feeds import SourceMapping
+from segmentation.sources.landing import Finding, Fingerprint, Inventory, LandedFile, fingerprint, take_inventory
 from segmentation.sources.summary import FileEntry, report, write_summary
 from segmentation.sources.tables import create_drafts, ensure_entity_tables, promote_drafts
 from segmentation.warehouse import Connection, transaction
@@ -35,23 +25,6 @@ from segmentation.warehouse import Connection, transaction
 STAGE = "sources"
 
 LedgerKey = tuple[str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """A file with content that was not loaded before, and the entities it is to fill."""
-
-    file: LandedFile
-    before: Fingerprint
-    file_id: int
-    mappings: tuple[EntityMapping, ...]
-
-    def entries(self, status: str, message: str = "") -> list[FileEntry]:
-        """One entry per entity, all with the same fate."""
-        return [
-            FileEntry(self.file, self.before, self.file_id, mapping, status=status, message=message)
-            for mapping in self.mappings
-        ]
 
 
 def build_candidate(con: Connection, run: Run, *, landing: Path, mappings: tuple[SourceMapping, ...]) -> StageReport:
@@ -116,71 +89,56 @@ def _empty_landing(landing: Path, inventory: Inventory, *, was_loaded: bool) -> 
 def _stage_files(
     con: Connection, run: Run, files: Iterable[LandedFile], loaded: set[LedgerKey]
 ) -> dict[tuple[int, str], FileEntry]:
-    entries: dict[tuple[int, str], FileEntry] = {}
-    seen: dict[LedgerKey, str] = {}
+    known = _Known(loaded)
+    entries: list[FileEntry] = []
     # Ids follow the order of paths, so the same files get the same ids wherever they are loaded.
     next_id = int(con.execute("select coalesce(max(file_id), 0) + 1 from sources.files").fetchall()[0][0])
     with tempfile.TemporaryDirectory(dir=_scratch_root(con), prefix="landing-") as scratch:
+        batch = Batch()
         for file in files:
-            outcome = _stage_file(con, run, file, next_id, loaded, seen, Path(scratch))
-            next_id += bool(outcome)
-            entries.update({(entry.file_id, entry.mapping.entity): entry for entry in outcome})
-    return entries
+            pending, settled = _look_at(file, next_id, known)
+            next_id += bool(pending or settled)
+            entries += settled
+            if pending and not batch.takes(pending):
+                entries += stage_batch(con, run, batch, Path(scratch))
+                batch = Batch()
+            if pending:
+                batch.add(pending)
+        entries += stage_batch(con, run, batch, Path(scratch))
+    return {(entry.file_id, entry.mapping.entity): entry for entry in sorted(entries, key=_in_order)}
 
 
-def _stage_file(
-    con: Connection,
-    run: Run,
-    file: LandedFile,
-    file_id: int,
-    loaded: set[LedgerKey],
-    seen: dict[LedgerKey, str],
-    scratch: Path,
-) -> list[FileEntry]:
-    """Stage one file for every entity it is new to; nothing where it is new to none."""
+def _in_order(entry: FileEntry) -> tuple[int, int]:
+    return entry.file_id, entry.file.feed.entities.index(entry.mapping)
+
+
+@dataclass(slots=True)
+class _Known:
+    """Content that need not be read: what the ledger holds, and what an earlier file of this run brings."""
+
+    loaded: set[LedgerKey]
+    seen: dict[LedgerKey, str] = field(default_factory=dict)
+
+
+def _look_at(file: LandedFile, file_id: int, known: _Known) -> tuple[Pending | None, list[FileEntry]]:
+    """Return what is to be read of a file, and the entities for which its fate is settled without reading it."""
     try:
         before = fingerprint(file.path)
     except SourceError as error:
-        unknown = _Pending(file, Fingerprint("", 0, (0, 0, 0, 0)), file_id, file.feed.entities)
-        return unknown.entries("rejected", error.message)
-    keys = {
-        mapping.entity: (before.sha256, file.feed.hash_of(mapping, file.source), mapping.entity)
-        for mapping in file.feed.entities
-    }
-    new = tuple(mapping for mapping in file.feed.entities if keys[mapping.entity] not in loaded)
-    repeated = tuple(mapping for mapping in new if keys[mapping.entity] in seen)
-    pending = _Pending(file, before, file_id, tuple(mapping for mapping in new if mapping not in repeated))
-    seen_as = {mapping.entity: seen[keys[mapping.entity]] for mapping in repeated}
-    entries = [
-        FileEntry(file, before, file_id, mapping, "repeated", f"same content as {seen_as[mapping.entity]}")
-        for mapping in repeated
-    ]
-    if pending.mappings:
-        entries += _read_file(con, run, pending, scratch)
-        seen.update({keys[mapping.entity]: file.relative for mapping in pending.mappings})
-    return entries
-
-
-def _read_file(con: Connection, run: Run, pending: _Pending, scratch: Path) -> list[FileEntry]:
-    staged: list[tuple[EntityMapping, Staged]] = []
-    try:
-        with open_rows(con, pending.file, scratch) as rows:
-            absent = require_columns(pending.file, rows)
-            for mapping in pending.mappings:
-                done = stage_rows(con, run, file=pending.file, rows=rows, mapping=mapping, file_id=pending.file_id)
-                staged.append((mapping, done))
-        require_unchanged(pending.file.path, pending.before)
-    except SourceError as error:
-        unstage_file(con, pending.file, pending.file_id)
-        return pending.entries("rejected", error.message)
-    except OSError as error:
-        require_space(error)
-        raise
-    note = f"no row has {', '.join(absent)}: read as null" if absent else ""
-    return [
-        FileEntry(pending.file, pending.before, pending.file_id, mapping, "staged", note, counts)
-        for mapping, counts in staged
-    ]
+        unknown = Pending(file, Fingerprint("", 0, (0, 0, 0, 0)), file_id, file.feed.entities)
+        return None, unknown.entries("rejected", error.message)
+    settled, new = [], []
+    for mapping in file.feed.entities:
+        key = (before.sha256, file.feed.hash_of(mapping, file.source), mapping.entity)
+        if key in known.loaded:
+            continue
+        if key in known.seen:
+            message = f"same content as {known.seen[key]}"
+            settled.append(FileEntry(file, before, file_id, mapping, "repeated", message))
+        else:
+            known.seen[key] = file.relative
+            new.append(mapping)
+    return Pending(file, before, file_id, tuple(new)) if new else None, settled
 
 
 def _settle_duplicates(con: Connection, entries: dict[tuple[int, str], FileEntry]) -> None:

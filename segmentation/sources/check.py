@@ -21,8 +21,9 @@ from segmentation.sources.candidate import LedgerKey
 from segmentation.sources.duplicates import drop_duplicates
 from segmentation.sources.feeds import EntityMapping, SourceMapping
 from segmentation.sources.landing import LandedFile, fingerprint, format_of
-from segmentation.sources.reader import FileRows, open_rows, peek_columns
-from segmentation.sources.staging import missing_columns, require_columns, stage_rows
+from segmentation.sources.reader import open_rows, peek_columns
+from segmentation.sources.rows import FileRows
+from segmentation.sources.staging import OpenFile, missing_columns, require_columns, stage_rows
 from segmentation.sources.summary import REASON_KIND
 from segmentation.sources.tables import DRAFT_QUARANTINE, create_drafts, ensure_entity_tables
 from segmentation.warehouse import Connection
@@ -189,7 +190,7 @@ def _note_columns(columns: _Columns, file: LandedFile, rows: FileRows) -> None:
 def _try_entity(
     con: Connection, file: LandedFile, rows: FileRows, mapping: EntityMapping, sample: int, *, is_loaded: bool
 ) -> EntityCheck:
-    staged = stage_rows(con, _TRIAL, file=file, rows=rows, mapping=mapping, file_id=1)
+    staged = stage_rows(con, _TRIAL, [OpenFile(file, 1, rows)], mapping)[1]
     duplicate = sum(drop_duplicates(con, mapping.canonical).duplicate.values())
     shown = con.execute(
         f"select line, reason, cast(raw as varchar) from {DRAFT_QUARANTINE} where entity = ? order by line limit ?",

@@ -6,7 +6,8 @@ repeated, because replays are common and true returns rare; a source that can re
 deliver ``updated_at``.
 
 Cost: one aggregation of 64-bit key hashes over the draft, and one semi-join of its keys with the published ones where
-there are any; contents are compared only for keys that occur more than once, and then exactly.
+there are any; contents are compared only for keys that occur more than once, and then exactly, where their hashes
+agree.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from segmentation.warehouse import Connection, quote
 
 _COLLIDING = "source_colliding_rows"
 _REPEATED = "source_repeated_rows"
+_ROWS = "source_compared_rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ def drop_duplicates(con: Connection, entity: Entity) -> Overlap:
 
     "Earlier" is the order of ``(file_id, line)``.
     """
-    draft, published = draft_of(entity), published_of(entity)
+    draft = draft_of(entity)
     if not con.execute(f"select 1 from {draft} limit 1").fetchall():
         return Overlap({}, {})
     key = ("source", *entity.key)
@@ -40,37 +42,22 @@ def drop_duplicates(con: Connection, entity: Entity) -> Overlap:
     if not con.execute(f"select 1 from {_COLLIDING} limit 1").fetchall():
         con.execute(f"drop table {_COLLIDING}")
         return Overlap({}, {})
-    content = ", ".join(map(quote, ("source", *entity.column_names)))
-    same = " and ".join(
-        [f"d.{quote(name)} = p.{quote(name)}" for name in key]
-        + [f"d.{quote(name)} is not distinct from p.{quote(name)}" for name in entity.column_names]
-    )
-    con.execute(
-        f"""
-        create or replace temp table {_REPEATED} as
-        select rid, file_id from (
-            select rowid as rid, file_id, row_number() over (partition by {content} order by file_id, line) as n
-            from {draft} where rowid in (select rid from {_COLLIDING})
-        ) where n > 1
-        union
-        select d.rowid, d.file_id from {draft} as d join {published} as p on {same}
-        where d.rowid in (select rid from {_COLLIDING})
-        """
-    )
+    _read_colliding(con, entity)
+    _find_repeated(con, entity, key)
     duplicate = _count_by_file(con, f"select file_id from {_REPEATED}")
-    con.execute(f"delete from {draft} where rowid in (select rid from {_REPEATED})")
+    if duplicate:
+        con.execute(f"delete from {draft} where rowid in (select rid from {_REPEATED})")
     parts = ", ".join(map(quote, key))
     changed = _count_by_file(
         con,
         f"""
         select file_id from (
-            select c.file_id, c.is_published, row_number() over (partition by {parts} order by d.file_id, d.line) as n
-            from {draft} as d join {_COLLIDING} as c on d.rowid = c.rid
+            select file_id, is_published, row_number() over (partition by {parts} order by file_id, line) as n
+            from {_ROWS} where rid not in (select rid from {_REPEATED})
         ) where is_published or n > 1
         """,
     )
-    con.execute(f"drop table {_COLLIDING}")
-    con.execute(f"drop table {_REPEATED}")
+    con.execute(f"drop table {_COLLIDING}; drop table {_ROWS}; drop table {_REPEATED}")
     return Overlap(duplicate, changed)
 
 
@@ -96,6 +83,39 @@ def _find_colliding(con: Connection, entity: Entity, key: tuple[str, ...]) -> No
             union all
             select d.rowid, d.file_id, true from {draft} as d semi join {published} as p on {on}
         ) group by all
+        """
+    )
+
+
+def _read_colliding(con: Connection, entity: Entity) -> None:
+    """Lay the colliding rows aside with a hash of their content: they are gone through several times."""
+    content = ", ".join(map(quote, ("source", *entity.column_names)))
+    con.execute(
+        f"""
+        create or replace temp table {_ROWS} as
+        select c.rid, c.is_published, d.file_id, d.line, hash({content}) as content_hash, {content}
+        from {draft_of(entity)} as d join {_COLLIDING} as c on d.rowid = c.rid
+        """
+    )
+
+
+def _find_repeated(con: Connection, entity: Entity, key: tuple[str, ...]) -> None:
+    """List the rows whose content stands earlier in the draft, or is published; the hash only narrows the search."""
+    content = ", ".join(map(quote, ("source", *entity.column_names)))
+    same = " and ".join(
+        [f"r.{quote(name)} = p.{quote(name)}" for name in key]
+        + [f"r.{quote(name)} is not distinct from p.{quote(name)}" for name in entity.column_names]
+    )
+    con.execute(
+        f"""
+        create or replace temp table {_REPEATED} as
+        select rid, file_id from (
+            select rid, file_id, row_number() over (partition by {content} order by file_id, line) as n
+            from {_ROWS}
+            where content_hash in (select content_hash from {_ROWS} group by content_hash having count(*) > 1)
+        ) where n > 1
+        union
+        select r.rid, r.file_id from {_ROWS} as r join {published_of(entity)} as p on {same} where r.is_published
         """
     )
 

@@ -21,6 +21,9 @@ Format = Literal["csv", "ndjson", "parquet"]
 #: The column every expression may read besides those of the file: the 1-based number of the data row.
 LINE_COLUMN = "_line"
 
+#: The column that says which of several files a row is from, while they are staged together; no file may have it.
+FILE_COLUMN = "_file_id"
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, ignored_types=(cached_property,))

@@ -1,10 +1,13 @@
-"""One file into the drafts: whole rows into the entity's table, the others into quarantine, none lost.
+"""A feed's open files into the drafts: whole rows into the entity's table, the others into quarantine, none lost.
 
-Belongs here: the two passes over a file and the count that must come out. Does not belong here: which files
-are staged (`candidate.py`) or rows that were loaded before (`duplicates.py`). The first pass writes the whole
-rows; the second, only where rows are missing from the first, gives the rest their reasons.
+Belongs here: the two passes over the files and the count that must come out. Does not belong here: which files
+are staged, and how many together (`batches.py`), or rows that were loaded before (`duplicates.py`). The first pass
+writes the whole rows of all files at once; the second, only for files of which rows are missing from the first, gives
+these rows their reasons.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
@@ -12,14 +15,24 @@ import duckdb
 from segmentation.errors import SourceError, StrataError, nearest_name
 from segmentation.run import Run
 from segmentation.sources.failures import damaged, require_space
-from segmentation.sources.feeds import LINE_COLUMN, EntityMapping, FeedMapping
+from segmentation.sources.feeds import FILE_COLUMN, LINE_COLUMN, EntityMapping, FeedMapping
 from segmentation.sources.landing import LandedFile
 from segmentation.sources.projection import Projection, project, raw_select
-from segmentation.sources.reader import FileRows
+from segmentation.sources.rows import POSITION_COLUMN, FileRows
 from segmentation.sources.tables import DRAFT_QUARANTINE, draft_of
 from segmentation.warehouse import Connection, literal, quote
 
 _GOOD = "source_good_rows"
+_MISSING = "source_missing_rows"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A landed file, its number in the ledger, and its rows."""
+
+    file: LandedFile
+    file_id: int
+    rows: FileRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,122 +78,188 @@ def missing_columns(feed: FeedMapping, rows: FileRows) -> list[str]:
     return [name for name in feed.reads if name.lower() not in present]
 
 
-def stage_rows(
-    con: Connection, run: Run, *, file: LandedFile, rows: FileRows, mapping: EntityMapping, file_id: int
-) -> Staged:
-    """Write the rows of an opened file to the entity's draft and to the draft of the quarantine.
+def types_of(opened: OpenFile) -> tuple[str, ...]:
+    """Return the types of the columns that the feed reads: only files in which they agree are staged together."""
+    types = {name.lower(): kind for name, kind in opened.rows.columns.items()}
+    return tuple(types.get(name.lower(), "VARCHAR") for name in opened.file.feed.reads)
+
+
+def stage_rows(con: Connection, run: Run, files: Sequence[OpenFile], mapping: EntityMapping) -> dict[int, Staged]:
+    """Write the rows of opened files to the entity's draft and to the draft of the quarantine.
+
+    Args:
+        con: The warehouse, not inside a transaction.
+        run: The run.
+        files: Files of one source and feed, whose columns have the same types (`types_of`); at least one.
+        mapping: One of the feed's entities.
+
+    Returns:
+        What became of the rows of each file, by its number in the ledger.
 
     Raises:
-        SourceError: The file's content can't be read to its end, or its types don't fit the expressions.
+        SourceError: The content of a file can't be read to its end, or its types don't fit the expressions. Where
+            several files were given it may be any of them, and some rows may have been written.
         StrataError: Rows were lost; a defect, never the file's fault.
     """
-    values = [file.source, file_id, run.run_id, run.recorded_at]
+    first = files[0]
     try:
-        levels = _Levels.of(con, file, rows, mapping)
-        written, folded = _write_whole_rows(con, levels, mapping, values)
-        quarantined = 0
-        if written + folded < rows.rows_read:
-            quarantined = _write_refused_rows(con, levels, file, rows, mapping, [file_id, run.run_id, run.recorded_at])
+        staged = _stage(con, run, files, mapping)
     except duckdb.BinderException as error:
+        columns = ", ".join(f"{name} {kind}" for name, kind in first.rows.columns.items())
         raise SourceError(
             f"the mapping of {mapping.entity} does not fit the file's columns: {str(error).strip().splitlines()[0]}",
-            where=str(file.path),
-            expected=f"expressions over {', '.join(f'{name} {kind}' for name, kind in rows.columns.items())}",
+            where=str(first.file.path),
+            expected=f"expressions over {columns}",
             repair="correct the expression in the feed's mapping",
         ) from error
     except duckdb.Error as error:
         require_space(error)
         if not isinstance(error, duckdb.InvalidInputException | duckdb.IOException | duckdb.ConversionException):
             raise
-        raise damaged(file, error) from error
-    if written + folded + quarantined != rows.rows_read:
+        raise damaged(first.file, error) from error
+    for opened in files:
+        _require_all(opened, mapping, staged[opened.file_id])
+    return staged
+
+
+@contextmanager
+def _computed_once(con: Connection) -> Iterator[None]:
+    """Keep conditions where they are written: pushed down, they compute every typed value a second time."""
+    before = str(con.execute("select current_setting('disabled_optimizers')").fetchall()[0][0])
+    con.execute("set disabled_optimizers = 'filter_pushdown'")
+    try:
+        yield
+    finally:
+        con.execute(f"set disabled_optimizers = {literal(before)}")
+
+
+def _stage(con: Connection, run: Run, files: Sequence[OpenFile], mapping: EntityMapping) -> dict[int, Staged]:
+    projection = _projection(con, files[0], mapping)
+    with _computed_once(con):
+        good = _write_whole_rows(con, run, files, mapping, projection)
+    lacking = [opened for opened in files if good.get(opened.file_id, (0, 0))[0] < opened.rows.rows_read]
+    refused = _write_refused_rows(con, run, lacking, mapping, projection) if lacking else {}
+    if mapping.one_row_per:
+        con.execute(f"drop table {_GOOD}")
+    staged = {}
+    for opened in files:
+        whole, written = good.get(opened.file_id, (0, 0))
+        bad = refused.get(opened.file_id, 0)
+        staged[opened.file_id] = Staged(opened.rows.rows_read, written, whole - written, bad)
+    return staged
+
+
+def _require_all(opened: OpenFile, mapping: EntityMapping, staged: Staged) -> None:
+    came_out = staged.written + staged.folded + staged.quarantined
+    if came_out != staged.read:
         raise StrataError(
-            f"{rows.rows_read} rows were read, but {written + folded + quarantined} came out",
-            where=f"{file.path}, entity {mapping.entity}",
+            f"{staged.read} rows were read, but {came_out} came out",
+            where=f"{opened.file.path}, entity {mapping.entity}",
             expected="read = written + folded + quarantined",
             repair="report this file: it shows a defect; nothing was published",
         )
-    return Staged(rows.rows_read, written, folded, quarantined)
 
 
-@dataclass(frozen=True, slots=True)
-class _Levels:
-    """The nested selects over a file: raw values, then typed values."""
+def _level_one(opened: OpenFile, mapping: EntityMapping, relation: str, *also: str) -> str:
+    """Return the select of what each canonical column is made of, with the row's number and ``also``."""
+    types = {name.lower(): kind for name, kind in opened.rows.columns.items()}
+    nulls = () if opened.file.format == "csv" else opened.file.feed.null_values
+    items = ", ".join((LINE_COLUMN, *also, *raw_select(mapping, nulls, types)))
+    return f"select {items} from {relation}"
 
-    first: str
-    first_with_raw: str
-    projection: Projection
 
-    @classmethod
-    def of(cls, con: Connection, file: LandedFile, rows: FileRows, mapping: EntityMapping) -> "_Levels":
-        types = {name.lower(): kind for name, kind in rows.columns.items()}
-        nulls = () if file.format == "csv" else file.feed.null_values
-        items = ", ".join((LINE_COLUMN, *raw_select(mapping, nulls, types)))
-        first = f"select {items} from {rows.relation}"
-        values = [
-            f"r{index}{'.v' if rule.parsed else ''} as r{index}" for index, rule in enumerate(mapping.columns.values())
-        ]
-        described = con.execute(f"describe select {', '.join(values)} from ({first})").fetchall()
-        kinds = {str(row[0]): str(row[1]).strip('"') for row in described}
-        with_raw = f"select {items}, {rows.raw} as _raw from {rows.relation}"
-        return cls(first, with_raw, project(mapping, kinds))
+def _projection(con: Connection, opened: OpenFile, mapping: EntityMapping) -> Projection:
+    values = [
+        f"r{index}{'.v' if rule.parsed else ''} as r{index}" for index, rule in enumerate(mapping.columns.values())
+    ]
+    level_one = _level_one(opened, mapping, opened.rows.relation)
+    described = con.execute(f"describe select {', '.join(values)} from ({level_one})").fetchall()
+    return project(mapping, {str(row[0]): str(row[1]).strip('"') for row in described})
 
 
 def _write_whole_rows(
-    con: Connection, levels: _Levels, mapping: EntityMapping, values: list[object]
-) -> tuple[int, int]:
-    entity = mapping.canonical
+    con: Connection, run: Run, files: Sequence[OpenFile], mapping: EntityMapping, projection: Projection
+) -> dict[int, tuple[int, int]]:
+    """Write the whole rows of all files; return how many of each file there are, and how many were written."""
+    draft = draft_of(mapping.canonical)
+    read = ", ".join((LINE_COLUMN, *map(quote, mapping.reads)))
+    together = " union all ".join(
+        f"select {opened.file_id} as {FILE_COLUMN}, {read} from {opened.rows.relation}" for opened in files
+    )
+    level_one = _level_one(files[0], mapping, f"({together})", FILE_COLUMN)
     given = ", ".join(map(quote, mapping.columns))
     names = f"{given}, source, file_id, line, run_id, recorded_at"
-    typed = ", ".join(levels.projection.typed)
     good = (
-        f"select {given}, ? as source, ? as file_id, {LINE_COLUMN} as line, ? as run_id, ? as recorded_at "
-        f"from (select *, {typed} from ({levels.first})) where {levels.projection.accepted}"
+        f"select {given}, ? as source, {FILE_COLUMN} as file_id, {LINE_COLUMN} as line, ? as run_id, "
+        f"? as recorded_at from (select *, {', '.join(projection.typed)} from ({level_one})) "
+        f"where {projection.accepted}"
     )
-    target = f"insert into {draft_of(entity)} ({names})"
+    values = [files[0].file.source, run.run_id, run.recorded_at]
     if not mapping.one_row_per:
-        return _changed(con, f"{target} {good}", values), 0
+        con.execute(f"insert into {draft} ({names}) {good}", values)
+        return {file_id: (count, count) for file_id, count in _count_by_file(con, draft, files).items()}
     con.execute(f"create or replace temp table {_GOOD} as {good}", values)
-    keys = ", ".join(map(quote, mapping.one_row_per))
-    written = _changed(
-        con,
-        f"{target} select {names} from {_GOOD} qualify row_number() over (partition by {keys} order by line) = 1",
+    keys = ", ".join(("file_id", *map(quote, mapping.one_row_per)))
+    con.execute(
+        f"insert into {draft} ({names}) select {names} from {_GOOD} "
+        f"qualify row_number() over (partition by {keys} order by line) = 1"
     )
-    whole = int(con.execute(f"select count(*) from {_GOOD}").fetchall()[0][0])
-    con.execute(f"drop table {_GOOD}")
-    return written, whole - written
+    written = _count_by_file(con, draft, files)
+    return {file_id: (count, written[file_id]) for file_id, count in _count_by_file(con, _GOOD, files).items()}
+
+
+def _count_by_file(con: Connection, table: str, files: Sequence[OpenFile]) -> dict[int, int]:
+    numbers = ", ".join(str(opened.file_id) for opened in files)
+    found = con.execute(
+        f"select file_id, count(*) from {table} where file_id in ({numbers}) group by file_id"
+    ).fetchall()
+    return {int(file_id): int(count) for file_id, count in found}
 
 
 def _write_refused_rows(
-    con: Connection,
-    levels: _Levels,
-    file: LandedFile,
-    rows: FileRows,
-    mapping: EntityMapping,
-    values: list[object],
-) -> int:
-    """Write malformed rows and rows that are not whole, with all their reasons, to the quarantine's draft."""
-    about = f"{literal(mapping.entity)}, {literal(file.source)}, {literal(file.relative)}"
-    typed = ", ".join(levels.projection.typed)
-    # `is not true` and not `not`: a condition that comes out null must not drop the row from both passes.
-    refused = _changed(
-        con,
-        f"insert into {DRAFT_QUARANTINE} "
-        f"select ?, {about}, {LINE_COLUMN}, {levels.projection.reason}, _raw, ?, ? "
-        f"from (select *, {typed} from ({levels.first_with_raw})) where ({levels.projection.accepted}) is not true",
-        values,
+    con: Connection, run: Run, files: Sequence[OpenFile], mapping: EntityMapping, projection: Projection
+) -> dict[int, int]:
+    """Write malformed rows and rows that are not whole, with all their reasons, to the quarantine's draft.
+
+    Returns how many rows of each file were written.
+    """
+    good = _GOOD if mapping.one_row_per else draft_of(mapping.canonical)
+    # The few rows that did not come out are found by their place, and they alone are computed again.
+    places = " union all ".join(
+        f"select {opened.file_id} as {FILE_COLUMN}, {POSITION_COLUMN} from {opened.rows.relation} as r "
+        f"anti join (select line from {good} where file_id = {opened.file_id}) as g on r.{LINE_COLUMN} = g.line"
+        for opened in files
     )
-    if rows.malformed:
-        refused += _changed(
-            con,
-            f"insert into {DRAFT_QUARANTINE} select ?, {about}, line, reason, raw, ?, ? from {rows.malformed}",
-            values,
-        )
-    return refused
+    con.execute(f"create or replace temp table {_MISSING} as {places}")
+    read = ", ".join((LINE_COLUMN, *map(quote, mapping.reads)))
+    missing = " union all ".join(
+        f"select {_file_facts(opened)}, {read}, {opened.rows.raw} as _raw from {opened.rows.relation} "
+        f"where {POSITION_COLUMN} in (select {POSITION_COLUMN} from {_MISSING} where {FILE_COLUMN} = {opened.file_id})"
+        for opened in files
+    )
+    level_one = _level_one(files[0], mapping, f"({missing})", FILE_COLUMN, "_path", "_raw")
+    # `is not true` and not `not`: a condition that comes out null must not drop the row from both passes.
+    refused = (
+        f"select {FILE_COLUMN}, _path, {LINE_COLUMN} as line, {projection.reason} as reason, _raw as raw "
+        f"from (select *, {', '.join(projection.typed)} from ({level_one})) where ({projection.accepted}) is not true"
+    )
+    malformed = [
+        f"select {_file_facts(opened)}, line, reason, raw from {opened.rows.malformed}"
+        for opened in files
+        if opened.rows.malformed
+    ]
+    everything = " union all ".join([refused, *malformed])
+    con.execute(
+        f"insert into {DRAFT_QUARANTINE} "
+        f"select {FILE_COLUMN}, ?, ?, _path, line, reason, raw, ?, ? from ({everything})",
+        [mapping.entity, files[0].file.source, run.run_id, run.recorded_at],
+    )
+    con.execute(f"drop table {_MISSING}")
+    return _count_by_file(con, f"(from {DRAFT_QUARANTINE} where entity = {literal(mapping.entity)})", files)
 
 
-def _changed(con: Connection, sql: str, values: list[object] | None = None) -> int:
-    return int(con.execute(sql, values).fetchall()[0][0])
+def _file_facts(opened: OpenFile) -> str:
+    return f"{opened.file_id} as {FILE_COLUMN}, {literal(opened.file.relative)} as _path"
 
 
 def unstage_file(con: Connection, file: LandedFile, file_id: int) -> None:

@@ -5,7 +5,7 @@ Belongs here: creating and renaming them. Does not belong here: what is written 
 file undoes itself alone; renaming them makes them the candidate at once.
 """
 
-from segmentation.sources.entities import ENTITIES, PROVENANCE, Entity
+from segmentation.sources.entities import ENTITIES, PROVENANCE, Column, Entity
 from segmentation.warehouse import Connection, quote
 
 DRAFT_QUARANTINE = "sources.draft_quarantine"
@@ -78,6 +78,11 @@ def promote_drafts(con: Connection) -> None:
 
 def _column_list(entity: Entity) -> str:
     return ", ".join(
-        f"{quote(column.name)} {column.type}{' not null' if column.required else ''}"
+        f"{quote(column.name)} {column.type}{_storage_of(entity, column)}{' not null' if column.required else ''}"
         for column in (*entity.columns, *PROVENANCE)
     )
+
+
+def _storage_of(entity: Entity, column: Column) -> str:
+    # Every value of a key is another one: the engine's dictionaries cost twice as much and save nothing.
+    return " using compression zstd" if entity.key == (column.name,) else ""

@@ -117,7 +117,7 @@ def _as_plain(path: Path, encoding: str, is_compressed: bool, folder: Path) -> T
             expected=f"text in {encoding}",
             repair="set encoding: utf-16 in the feed's mapping",
         )
-    chunks = _unzip(path) if is_compressed else _chunks(path)
+    chunks = unzip(path) if is_compressed else _chunks(path)
     if name not in _UTF8:
         chunks = _transcode(chunks, encoding)
     first = next(chunks, b"")
@@ -166,7 +166,7 @@ def _transcode(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     yield decoder.decode(b"", final=True).encode("utf-8")
 
 
-def _unzip(path: Path) -> Iterator[bytes]:
+def unzip(path: Path) -> Iterator[bytes]:
     """Decompress gzip, member by member, and check every checksum: the engine checks none."""
     inflater = zlib.decompressobj(_GZIP_WINDOW)
     try:
@@ -175,9 +175,10 @@ def _unzip(path: Path) -> Iterator[bytes]:
             while rest:
                 if inflater.eof:
                     inflater = zlib.decompressobj(_GZIP_WINDOW)
-                yield inflater.decompress(rest)
+                # Bounded, because a few bytes may stand for very many.
+                yield inflater.decompress(rest, _CHUNK)
                 # Zero bytes after the last member are padding.
-                rest = inflater.unused_data.lstrip(b"\0")
+                rest = inflater.unused_data.lstrip(b"\0") if inflater.eof else inflater.unconsumed_tail
     except zlib.error as error:
         raise _bad_gzip(path, f"the gzip data is damaged ({error})") from error
     if not inflater.eof:

@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 from segmentation.errors import StrataError
+from segmentation.sources import batches as batches_module
 from segmentation.sources import candidate as candidate_module
 from segmentation.sources import landing as landing_module
 from segmentation.sources import publish as publish_module
@@ -210,7 +211,7 @@ def test_a_file_that_changes_while_it_is_read_is_rejected(
             file.write(ticket(2) + "\n")
         return done
 
-    monkeypatch.setattr(candidate_module, "stage_rows", stage_and_append)
+    monkeypatch.setattr(batches_module, "stage_rows", stage_and_append)
     before = published(loaded)
     loaded.build()
     assert loaded.fates()["tickets/1.csv"][0] == "rejected"
@@ -234,7 +235,7 @@ def test_a_file_that_is_only_touched_while_it_is_read_is_loaded(
         path.touch()
         return stage(*args, **kwargs)
 
-    monkeypatch.setattr(candidate_module, "stage_rows", stage_and_touch)
+    monkeypatch.setattr(batches_module, "stage_rows", stage_and_touch)
     loaded.build()
     assert loaded.fates()["tickets/1.csv"] == ("staged", 1, 1, 0, 0)
 
@@ -258,7 +259,7 @@ def test_a_file_that_vanishes_is_rejected(loaded, tickets_csv: Lines, ticket: Li
             path.unlink()
             return stage(*args, **kwargs)
 
-        monkeypatch.setattr(candidate_module, "stage_rows", stage_and_remove)
+        monkeypatch.setattr(batches_module, "stage_rows", stage_and_remove)
     loaded.build()
     fate, message = loaded.rows("select status, message from sources.candidate_files")[0]
     assert (fate, "vanished" in message) == ("rejected", True)
@@ -289,7 +290,7 @@ FULL = [
         duckdb.IOException("IO Error: Could not write file: No space left on device"),
     ),
     (staging_module, "_write_refused_rows", duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")),
-    (candidate_module, "stage_rows", OSError(errno.ENOSPC, "No space left on device")),
+    (batches_module, "stage_rows", OSError(errno.ENOSPC, "No space left on device")),
     (candidate_module, "promote_drafts", duckdb.IOException("IO Error: disk full")),
     (candidate_module, "write_summary", KeyboardInterrupt()),
 ]
@@ -363,7 +364,7 @@ def test_a_first_load_that_fails_while_publishing_can_be_published_again(
 
 def test_rows_that_disappear_between_the_passes_are_a_defect(loaded, tickets_csv: Lines, monkeypatch) -> None:
     loaded.land("tickets/1.csv", tickets_csv("broken", "t1,open,2026-01-01,2026-01-01,,"))
-    monkeypatch.setattr(staging_module, "_write_refused_rows", lambda *_: 0)
+    monkeypatch.setattr(staging_module, "_write_refused_rows", lambda *_: {})
     with pytest.raises(StrataError, match="2 rows were read, but 1 came out"):
         loaded.build()
 

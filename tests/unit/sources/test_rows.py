@@ -15,7 +15,7 @@ from segmentation.errors import SourceError
 from segmentation.sources.feeds import FeedMapping
 from segmentation.sources.landing import LandedFile
 from segmentation.sources.reader import MAX_ROW_BYTES, open_rows
-from segmentation.sources.text import TextFile, open_text, read_header
+from segmentation.sources.text import TextFile, open_text, read_header, unzip
 
 FEED = FeedMapping.model_validate(
     {"folder": "f", "entities": [{"entity": "accounts", "columns": {"account_id": "a", "updated_at": "b"}}]}
@@ -235,3 +235,12 @@ def test_a_file_that_goes_away_says_so(tmp_path: Path) -> None:
         open_text(tmp_path / "none.csv", "utf-8", is_compressed=False, scratch=tmp_path),
     ):
         pass
+
+
+def test_a_small_file_that_unzips_to_a_large_one_goes_through_in_pieces(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("segmentation.sources.text._CHUNK", 64 * 1024)
+    path = tmp_path / "x.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 1_000_000) + gzip.compress(b"3,4\n"))
+    pieces = list(unzip(path))
+    assert max(map(len, pieces)) <= 64 * 1024
+    assert b"".join(pieces) == b"a,b\n" + b"1,2\n" * 1_000_000 + b"3,4\n"
