@@ -1,0 +1,51 @@
+"""A register of made-up people with errors, and a model learned from it once."""
+
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pytest
+
+from benchmarks.matching_world import write_people
+from segmentation.identity.matching.model import MatchingModel, model_of
+from segmentation.identity.matching.profile import recognise
+from segmentation.identity.matching.training import learn
+from segmentation.warehouse import Connection
+
+RECORDS = 1_200
+
+
+@dataclass(frozen=True)
+class Register:
+    """Records with their truth, and a model of them."""
+
+    con: Connection
+    model: MatchingModel
+    truth: np.ndarray
+
+
+def copy_of(register: Register) -> Connection:
+    """Return a database of the test's own with the records."""
+    con = duckdb.connect()
+    table = register.con.sql("select * from records").to_arrow_table()
+    con.register("given", table)
+    con.execute("create table records as select * from given")
+    con.unregister("given")
+    return con
+
+
+@pytest.fixture(scope="session")
+def register() -> Register:
+    con = duckdb.connect()
+    con.execute("set threads = 2")
+    write_people(con, RECORDS, seed=11)
+    profile = recognise(con, "people", leave_out=("record_id", "person"))
+    con.execute(f"create table records as {profile.select('people', 'record_id')}")
+    truth = con.execute("select person from people order by record_id").fetchnumpy()["person"]
+    return Register(con, model_of(learn(con, "records", profile.kinds, seed=3), {}), np.asarray(truth))
+
+
+@pytest.fixture
+def own(register: Register) -> Connection:
+    """The records in a database of the test's own."""
+    return copy_of(register)
