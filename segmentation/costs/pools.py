@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from segmentation.complaints import Location
 from segmentation.documents import Document, read_document, refuse
-from segmentation.errors import CatalogError, CatalogProblem, did_you_mean
+from segmentation.errors import CatalogProblem, did_you_mean
 
 IDLE = "__idle__"
 UNATTRIBUTED = "__unattributed__"
@@ -229,16 +229,22 @@ def check_segments(pools: CostPools, known: set[str]) -> None:
     """Check that every segment which the file names exists.
 
     Raises:
-        CatalogError: A pool names a segment that the segment catalog does not have.
+        CatalogProblems: With every segment that a pool names and the segment catalog does not have.
     """
+    problems = []
     for segment, place in pools.named_segments.items():
         if segment not in known:
-            raise CatalogError(
-                f"no segment is called {segment!r}{did_you_mean(segment, known)}",
-                where=pools.where(place),
-                expected=f"one of {', '.join([*sorted(known), *SPECIAL_ROWS])}",
-                repair="correct the key, or add the segment to catalog/segments",
+            file, _, line = pools.where(place).rpartition(":")
+            problems.append(
+                CatalogProblem(
+                    file,
+                    int(line) if line.isdigit() else 1,
+                    f"no segment is called {segment!r}{did_you_mean(segment, known)}",
+                    expected=f"one of {', '.join([*sorted(known), *SPECIAL_ROWS])}",
+                    repair="correct the key, or add the segment to catalog/segments",
+                )
             )
+    refuse(problems)
 
 
 def _check_list(pools: CostPools, document: Document) -> Iterator[CatalogProblem]:

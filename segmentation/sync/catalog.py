@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from segmentation.complaints import keys_at
 from segmentation.documents import Document, read_document, refuse
-from segmentation.errors import CatalogError, CatalogProblem, did_you_mean
+from segmentation.errors import CatalogProblem, did_you_mean
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
@@ -112,22 +112,26 @@ def load_destinations(
 
 
 def check_segments(destinations: Sequence[DestinationBase], known_segments: Sequence[str]) -> None:
-    """Refuse a destination that lists a segment which does not exist.
+    """Refuse destinations that list segments which do not exist.
 
     Raises:
-        CatalogError: With the destination's file and line.
+        CatalogProblems: With the file and line of every such destination.
     """
+    problems = []
     for destination in destinations:
-        if destination.segments == "all":
-            continue
-        missing = sorted(set(destination.segments) - set(known_segments))
+        missing = set() if destination.segments == "all" else set(destination.segments) - set(known_segments)
         if missing:
-            raise CatalogError(
-                f"destination {destination.name} lists unknown segments: {', '.join(missing)}",
-                where=destination.where,
-                expected=f"segments of the catalog: {', '.join(sorted(known_segments)) or 'none yet'}",
-                repair="edit the file, then: strata validate",
+            file, _, line = destination.where.rpartition(":")
+            problems.append(
+                CatalogProblem(
+                    file or destination.where,
+                    int(line) if line.isdigit() else 1,
+                    f"destination {destination.name} lists unknown segments: {', '.join(sorted(missing))}",
+                    expected=f"segments of the catalog: {', '.join(sorted(known_segments)) or 'none yet'}",
+                    repair="edit the file, then: strata validate",
+                )
             )
+    refuse(problems)
 
 
 def _check_reserved(document: Document, name: str, destination: DestinationBase) -> Iterator[CatalogProblem]:

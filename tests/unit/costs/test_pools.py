@@ -98,3 +98,10 @@ def test_a_named_segment_must_exist(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="no segment is called 'vip'") as caught:
         check_segments(pools, {"core"})
     assert caught.value.where == f"{file}:12"
+
+
+def test_every_unknown_segment_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path, f"{HEAD}    method: fixed\n    weights:\n      core: 0.5\n      vip: 0.5\n")
+    with pytest.raises(CatalogProblems) as caught:
+        check_segments(load_pools(file), {"other"})
+    assert [problem.where for problem in caught.value.problems] == [f"{file}:11", f"{file}:12"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segmentation.errors import CandidateError, CatalogError
+from segmentation.errors import CandidateError, CatalogError, CatalogProblems
 
 STORE = "essential.service"
 
@@ -218,6 +218,14 @@ def test_a_candidate_is_the_same_whoever_builds_it(company):
     first = company.con.execute("select * from sync.candidate order by all").fetchall()
     company.build(run)
     assert company.con.execute("select * from sync.candidate order by all").fetchall() == first
+
+
+def test_every_destination_that_lists_an_unknown_segment_is_told(company):
+    for name in ("online_store", "feature_flags"):
+        company.change_destination(name, segments=["vip", "typo"], where=f"catalog/destinations.yml:{len(name)}")
+    with pytest.raises(CatalogProblems) as caught:
+        company.build()
+    assert sorted(problem.line for problem in caught.value.problems) == [12, 13]
 
 
 def test_a_listed_segment_must_exist(company):
