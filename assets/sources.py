@@ -13,6 +13,8 @@ from assets.stage_assets import candidate_arguments, materialize_tables, publish
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
+from segmentation.erasure.reentry import screen
+from segmentation.identity.catalog import load_identifier_rules
 from segmentation.sources.candidate import build_candidate
 from segmentation.sources.entities import ENTITIES
 from segmentation.sources.mapping import load_mappings
@@ -38,8 +40,10 @@ def sources_candidate(context: dg.AssetExecutionContext, strata: StrataResource)
     with strata.warehouse().write() as con:
         ledger.require_upstream_open(con, STAGE.name)
         report = build_candidate(con, run, landing=settings.landing_folder, mappings=mappings)
+        screened = screen(con, run, load_identifier_rules(settings.catalog), settings.keys_folder)
+    erased = {"rows_of_erased_dropped": screened.rows_dropped, "rows_of_erased_stripped": screened.rows_stripped}
     return dg.MaterializeResult(
-        metadata=report_metadata(report) | {"catalog": catalog_link(settings.catalog / "sources")}
+        metadata=report_metadata(report) | erased | {"catalog": catalog_link(settings.catalog / "sources")}
     )
 
 

@@ -12,7 +12,7 @@ import duckdb
 import typer
 from rich.text import Text
 
-from orchestration.commands import audit, catalog, customers, doctor, identity, run, sample, serve
+from orchestration.commands import audit, catalog, customers, doctor, erasure, identity, run, sample, serve
 from orchestration.commands.console import err, print_json
 from segmentation.errors import StrataError
 
@@ -36,6 +36,8 @@ app.command("explain")(customers.explain)
 app.command("lookup")(customers.lookup)
 app.add_typer(identity.group)
 app.add_typer(audit.group)
+app.command("erase")(erasure.erase)
+app.command("erasures")(erasure.erasures)
 app.command("gates")(doctor.gates)
 app.command("doctor")(doctor.doctor)
 app.command("restore")(doctor.restore)

@@ -104,6 +104,11 @@ class Settings(BaseSettings):
         return self.data / "state" / "audit"
 
     @property
+    def keys_folder(self) -> Path:
+        """Where keys of keyed hashes are kept; never part of a copy for readers."""
+        return self.data / "state" / "keys"
+
+    @property
     def sync_state(self) -> str:
         """SQLAlchemy URL of the sync state database."""
         if self.sync_state_url:

@@ -63,7 +63,7 @@ def run(
     parts = _selected_parts(from_stage, only)
     if sample_if_empty and not _has_landed(settings):
         _generate_sample(settings, quiet=as_json)
-    with _one_run(settings):
+    with one_run(settings):
         progress, run_id, moment, seconds = execute(settings, parts, as_of, accept or [], quiet=as_json)
     if as_json:
         print_json(
@@ -112,7 +112,7 @@ def _generate_sample(settings: Settings, *, quiet: bool) -> None:
 
 
 @contextmanager
-def _one_run(settings: Settings) -> Iterator[None]:
+def one_run(settings: Settings) -> Iterator[None]:
     """Let one `strata run` work on a data folder at a time."""
     path = settings.data / "run.lock"
     path.parent.mkdir(parents=True, exist_ok=True)

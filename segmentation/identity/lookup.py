@@ -38,7 +38,7 @@ def filled_columns(con: Connection, table: str) -> list[str]:
     return [name for name, has_values in zip(IDENTITY_COLUMNS, filled, strict=True) if has_values]
 
 
-def attribution(con: Connection, rules: IdentifierRules, table: str) -> tuple[str, str]:
+def attribution(con: Connection, rules: IdentifierRules, table: str, *, lookup: str = LOOKUP) -> tuple[str, str]:
     """Return the SQL that finds whose a row is: the node of its best identifier that has a customer, and joins.
 
     The joins follow ``table as r`` in a statement; a type is looked up only for rows whose better identifiers
@@ -48,6 +48,7 @@ def attribution(con: Connection, rules: IdentifierRules, table: str) -> tuple[st
         con: The warehouse, with the candidate lookup filled.
         rules: Give the order of the types and their namespaces.
         table: A table with ``source`` and the identity columns.
+        lookup: The look-up to ask; the candidate's where not said otherwise.
     """
     filled = filled_columns(con, table)
     found: list[str] = []
@@ -55,14 +56,15 @@ def attribution(con: Connection, rules: IdentifierRules, table: str) -> tuple[st
     for name in rules.types_by_priority:
         if name in filled:
             value = f"case when coalesce({', '.join(found)}) is null then r.{name} end" if found else f"r.{name}"
-            joins.append(f"left join ({known_customers(rules, name)}) as by_{name} on by_{name}.raw_value = {value}")
+            known = known_customers(rules, name, lookup=lookup)
+            joins.append(f"left join ({known}) as by_{name} on by_{name}.raw_value = {value}")
             if rules.identifiers[name].scope == "source":
                 joins.append(f"and by_{name}.id_namespace = r.source")
             found.append(f"by_{name}.node_id")
     return f"coalesce({', '.join(found)})" if found else "null::bigint", " ".join(joins)
 
 
-def known_customers(rules: IdentifierRules, id_type: str) -> str:
+def known_customers(rules: IdentifierRules, id_type: str, *, lookup: str = LOOKUP) -> str:
     """Return the SQL for the raw values of a type that have a customer: namespace, raw value, node id."""
     scope = "" if rules.identifiers[id_type].scope == "source" else "and id_namespace = ''"
-    return f"select id_namespace, raw_value, node_id from {LOOKUP} where id_type = {literal(id_type)} {scope}"
+    return f"select id_namespace, raw_value, node_id from {lookup} where id_type = {literal(id_type)} {scope}"

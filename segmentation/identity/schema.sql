@@ -258,3 +258,14 @@ create table if not exists identity.metrics (
     truth varchar,                     -- file of the labels; null for what needs none
     recorded_at timestamp not null
 );
+
+-- Identifiers of the erased: a keyed hash of type, namespace and normal form (segmentation/erasure). What a source
+-- sends again is recognised by it and dropped.
+create table if not exists identity.suppressions (
+    value_hmac varchar not null,
+    id_type varchar not null,
+    key_id varchar not null,
+    reason varchar not null,
+    erasure_id varchar not null,
+    suppressed_at timestamp not null
+);

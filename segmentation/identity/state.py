@@ -28,6 +28,7 @@ STATE_TABLES = (
     "rules",
     "publications",
     "acknowledgements",
+    "suppressions",
 )
 
 #: Tables that follow from the state and the sources; restoring empties them, the next run fills them.

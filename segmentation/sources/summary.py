@@ -86,6 +86,11 @@ def write_summary(
     found = [[item.kind, item.path, item.message, item.repair, run.run_id, run.recorded_at] for item in findings]
     if found:
         con.executemany("insert into sources.candidate_findings values (?, ?, ?, ?, ?, ?)", found)
+    summarise_candidate(con)
+
+
+def summarise_candidate(con: Connection) -> None:
+    """Write ``sources.candidate`` over ``sources.candidate_files`` as it is now."""
     con.execute(_candidate_sql())
 
 

@@ -58,6 +58,22 @@ def open_engine(url: str, *, durable: bool) -> Engine:
     return engine
 
 
+def compact(engine: Engine) -> None:
+    """Write an SQLite file anew, so that no deleted row is left in it; other databases do it by themselves."""
+    if engine.dialect.name != "sqlite":
+        return
+    # Past SQLAlchemy, which begins a transaction first: SQLite refuses to do this in one.
+    pooled = engine.raw_connection()
+    try:
+        cursor = pooled.cursor()
+        for statement in ("pragma wal_checkpoint(truncate)", "vacuum", "pragma wal_checkpoint(truncate)"):
+            cursor.execute(statement)
+            cursor.fetchall()
+        cursor.close()
+    finally:
+        pooled.close()
+
+
 def open_reader(url: str) -> Engine:
     """Open a database for reading only; in SQLite a reader neither waits for a writer nor stops one."""
     parsed = _parsed(url)

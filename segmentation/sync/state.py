@@ -8,7 +8,7 @@ is recognised by its references.
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,9 +18,9 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from segmentation.run import Run
-from segmentation.sync.engine import open_engine, open_reader, read_many, shown, upsert, write_many
+from segmentation.sync.engine import compact, open_engine, open_reader, read_many, shown, upsert, write_many
 from segmentation.sync.faults import StateError, translated
-from segmentation.sync.tables import CHANGE_LOG, DESIRED, METADATA, RUNS, VIEWS
+from segmentation.sync.tables import CHANGE_LOG, DEAD_LETTERS, DESIRED, METADATA, RUNS, VIEWS
 from segmentation.sync.views import View
 
 #: Rows sent to the state database, or read from it, at once.
@@ -261,6 +261,29 @@ class State:
             for table in (DESIRED, CHANGE_LOG, VIEWS):
                 connection.execute(delete(table).where(table.c.view_id.in_(gone)))
         return gone
+
+    def forget_customers(self, customer_ids: Sequence[str]) -> int:
+        """Empty what the log said about customers and drop their refused rows; return how many rows that were.
+
+        An emptied entry says that the customer is removed, as the entry after it does: a destination that is
+        behind takes the same path to the same end. What the views hold now is not touched.
+        """
+        with self.transaction() as connection:
+            mine = CHANGE_LOG.c.customer_id.in_(customer_ids)
+            emptied = connection.execute(
+                update(CHANGE_LOG).where(mine, CHANGE_LOG.c.value.is_not(None)).values(value=None)
+            ).rowcount
+            refused = connection.execute(delete(DEAD_LETTERS).where(DEAD_LETTERS.c.customer_id.in_(customer_ids)))
+            forgotten = emptied + refused.rowcount
+        with translated(StateError, "the state of sync can't be used", self.where, "a writable state database"):
+            compact(self.engine)
+        return forgotten
+
+    def holders(self, customer_ids: Sequence[str]) -> list[str]:
+        """Return the views whose desired state has one of the customers."""
+        wanted = select(DESIRED.c.view_id).where(DESIRED.c.customer_id.in_(customer_ids)).distinct()
+        with self.reading() as connection:
+            return sorted(row[0] for row in connection.execute(wanted))
 
     def _write(
         self, connection: Connection, proposal: Proposal, changes: ProposedChanges, run: Run, crash_point: CrashPoint

@@ -7,7 +7,7 @@ The promises: the position is stored atomically with the data; a batch at or bel
 nothing; a worker whose epoch is not the destination's own is refused; nothing half-loaded is ever visible.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -129,6 +129,13 @@ class Store(Protocol):
 
     def repair(self, epoch: int, upserts: list[Row], deletes: list[str]) -> None:
         """Correct single rows without moving the position."""
+
+    def forget(self, customer_ids: Sequence[str]) -> int:
+        """Remove customers from everything the store keeps, also beside what it serves; return the rows removed.
+
+        Delivery has removed them from what is served; a content that was replaced and not dropped yet may still
+        name them. Where the store's file keeps deleted bytes, it is written anew.
+        """
 
     def close(self) -> None:
         """Give its resources back."""

@@ -11,7 +11,7 @@ customer is unknown, or the lookup failed) must not read as "not a member".
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -60,6 +60,10 @@ class FlagdStore:
         self.name = name
         self.path = path
         self.where = str(path)
+
+    def forget(self, customer_ids: Sequence[str]) -> int:  # noqa: ARG002 - what every store is asked
+        """Nothing to remove: the file says what segments there are, and names no customer."""
+        return 0
 
     def close(self) -> None:
         """Nothing is held open between calls."""

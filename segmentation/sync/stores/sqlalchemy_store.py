@@ -5,7 +5,7 @@ callers (``lookup.py``). One table per generation: a full load fills a new one b
 served, and moving the pointer in the position's row makes it visible together with its sequence number.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import (
@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from segmentation.sync.engine import open_engine, read_many, shown, upsert, write_many
+from segmentation.sync.engine import compact, open_engine, read_many, shown, upsert, write_many
 from segmentation.sync.faults import DestinationError, translated
 from segmentation.sync.state import CrashPoint, Row, chunks
 from segmentation.sync.stores.contract import Batch, Confirmation, Position, fenced, is_applied
@@ -179,6 +179,20 @@ class SqlAlchemyStore:
         with self._transaction() as connection:
             _, generation = self._fence(connection, epoch)
             self._write(connection, self._members(generation), upserts, deletes)
+
+    def forget(self, customer_ids: Sequence[str]) -> int:
+        """Remove customers from every generation, the served one included."""
+        prefix = members_prefix(self.name)
+        gone = 0
+        with self._transaction() as connection:
+            for name in inspect(connection).get_table_names():
+                if name.startswith(prefix) and name.removeprefix(prefix).isdigit():
+                    members = members_table(self.name, int(name.removeprefix(prefix)))
+                    mine = delete(members).where(members.c.customer_id.in_(customer_ids))
+                    gone += connection.execute(mine).rowcount
+        with self._readable():
+            compact(self._engine)
+        return gone
 
     def _members(self, generation: int) -> Table:
         return members_table(self.name, generation)

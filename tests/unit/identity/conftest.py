@@ -56,6 +56,15 @@ class World:
         marks = ", ".join("?" for _ in row)
         self.con.execute(f"insert into sources.{entity_name} ({', '.join(row)}) values ({marks})", list(row.values()))
 
+    def refuse(self, raw: str) -> None:
+        """Add one row that loading refused."""
+        self.line += 1
+        self.con.execute(
+            "insert into sources.quarantine (file_id, entity, source, path, line, reason, raw, run_id, recorded_at) "
+            "values (1, 'orders', 'shop', 'orders.csv', ?, 'no moment', ?, 'load', ?)",
+            [self.line, raw, START],
+        )
+
     def clear(self, entity_name: str) -> None:
         """Take all rows of an entity away, as a withdrawn source would."""
         self.con.execute(f"delete from sources.{entity_name}")

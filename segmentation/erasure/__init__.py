@@ -1,0 +1,1 @@
+"""Forgetting a customer: in every layer, provably, and for good."""

@@ -1,0 +1,115 @@
+"""Forgetting a customer outside the warehouse's tables: exports, sync, destinations, files.
+
+Belongs here: each place, on its own, so that one that fails keeps no other from finishing. Does not belong here: the
+warehouse's rows (`erase.py`), or running the chain, which tells destinations to let go. Every step may be done again.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from segmentation import audit
+from segmentation.erasure.requests import Erasure, Sink
+from segmentation.errors import StrataError
+from segmentation.identity.state import export_state, list_exports
+from segmentation.run import Run
+from segmentation.sync.catalog import FlagdDestination, SqlDestination
+from segmentation.sync.state import State
+from segmentation.sync.stores.contract import Store
+from segmentation.sync.stores.opening import open_store
+from segmentation.warehouse import Connection, Warehouse, quote
+
+Destination = SqlDestination | FlagdDestination
+
+
+def renew_exports(con: Connection, folder: Path, audit_folder: Path, run: Run) -> Sink:
+    """Export the state as it is now, and delete every export from before: each held the customer."""
+    fresh = export_state(con, folder, run)
+    old = [path for path in list_exports(folder) if path != fresh]
+    # Drafts and set-aside exports that a killed run left hold as much as whole ones.
+    old += [path for path in folder.iterdir() if path.is_dir() and path.name.startswith(".")]
+    for path in old:
+        shutil.rmtree(path)
+    audit.keep_copy(con, audit_folder)
+    return Sink("exports", "finished", {"exports_deleted": len(old)})
+
+
+def forget_in_sync(con: Connection, state_url: str, erasure: Erasure) -> Sink:
+    """Empty what sync remembers of the customer; views that still want the customer delivered are told."""
+    state = State(state_url)
+    try:
+        holding = state.holders(erasure.customer_ids)
+        forgotten = state.forget_customers(erasure.customer_ids)
+    finally:
+        state.close()
+    if not holding:
+        forgotten += _forget_copies(con, erasure.customer_ids)
+    detail: dict[str, object] = {"rows_emptied": forgotten}
+    if holding:
+        # A run of sync takes the customer out of its views; nothing else may.
+        detail["views_still_holding"] = len(holding)
+        return Sink("sync", "running", detail)
+    return Sink("sync", "finished", detail)
+
+
+def _forget_copies(con: Connection, customer_ids: Sequence[str]) -> int:
+    tables = con.execute(
+        "select c.table_name from duckdb_columns() as c join duckdb_tables() as t on t.schema_name = c.schema_name "
+        "and t.table_name = c.table_name where c.schema_name = 'sync' and c.column_name = 'customer_id' "
+        "and not t.temporary and t.database_name = current_database() order by 1"
+    ).fetchall()
+    gone = 0
+    for (table,) in tables:
+        deleted = con.execute(f"delete from sync.{quote(table)} where customer_id in ?", [list(customer_ids)])
+        gone += int(deleted.fetchall()[0][0])
+    return gone
+
+
+def forget_at_destinations(
+    destinations: Sequence[Destination], erasure: Erasure, *, opener: Callable[[Destination], Store] = open_store
+) -> list[Sink]:
+    """Remove the customer from whatever each destination keeps, and read back that it serves them no more."""
+    return [_forget_at(destination, erasure, opener) for destination in destinations if destination.enabled]
+
+
+def _forget_at(destination: Destination, erasure: Erasure, opener: Callable[[Destination], Store]) -> Sink:
+    name = f"destination:{destination.name}"
+    if not destination.holds_customers:
+        return Sink(name, "finished", {"holds_customers": False})
+    try:
+        store = opener(destination)
+        try:
+            if store.position() is None:
+                return Sink(name, "finished", {"rows_deleted": 0})
+            gone = store.forget(erasure.customer_ids)
+            wanted = set(erasure.customer_ids)
+            left = sum(1 for rows in store.read_back() for customer_id, _ in rows if customer_id in wanted)
+        finally:
+            store.close()
+    except StrataError as error:
+        return Sink(name, "failed", {"error": error.what})
+    return Sink(name, "failed" if left else "finished", {"rows_deleted": gone, "rows_left": left})
+
+
+def forget_in_files(warehouse: Warehouse, folders: Sequence[Path]) -> Sink:
+    """Write the warehouse anew, and delete logs and what the engine spilled.
+
+    Args:
+        warehouse: No connection may be open.
+        folders: Folders of logs; they are emptied.
+    """
+    deleted = 0
+    for folder in (*folders, warehouse.temp_directory):
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+            if path.is_file():
+                path.unlink()
+                deleted += 1
+    size = warehouse.rewrite()
+    return Sink("warehouse", "finished", {"bytes": size, "logs_deleted": deleted})
+
+
+def look_at_landing(landing: Path, erasure: Erasure) -> Sink:
+    """Say which landed files still hold the customer: they are their source's own, and loaded no more."""
+    files = next((sink.detail.get("files", []) for sink in erasure.sinks if sink.name == "landing"), [])
+    left = [path for path in files if (landing / str(path)).exists()] if isinstance(files, list) else []
+    return Sink("landing", "partial" if left else "finished", {"files": left})

@@ -1,0 +1,224 @@
+"""What a source sends again about somebody who was erased: recognised by its keyed hash, and dropped.
+
+Belongs here: screening the sources' candidate, before its gate judges it and before anything is published. Does not
+belong here: reading files (`segmentation/sources`), or erasing what is there (`erase.py`). A row that names an erased
+person by an id, an address or a number is dropped whole, whoever else it names; one that names only a device or a
+cookie of theirs loses it, where something better says whose it is. Refused rows are looked through value by value.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from segmentation.erasure.subject import owner_expression, suppressed_hash
+from segmentation.errors import StrataError
+from segmentation.identity.catalog import IdentifierRules
+from segmentation.identity.normalise import NORMALISERS
+from segmentation.pseudonyms import PseudonymKey, load_key
+from segmentation.run import Run
+from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS, Entity
+from segmentation.sources.summary import summarise_candidate
+from segmentation.sources.tables import candidate_of
+from segmentation.warehouse import Connection, count, literal, table_exists, transaction
+
+_QUARANTINE = "sources.candidate_quarantine"
+
+#: Raw values that are in normal form but for space and, in addresses, case; the others are read one by one.
+_PLAIN_ID = "^ *[!-~]+ *$"
+_PLAIN_EMAIL = "^ *[A-Za-z0-9._+-]{1,64}@([A-Za-z0-9]+[.])+[A-Za-z0-9]+ *$"
+
+#: Types of this priority or worse are a device's or a browser's, which several people may use.
+_WEAK_PRIORITY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """What screening a candidate did.
+
+    Attributes:
+        rows_dropped: Rows, refused ones included, that named somebody who was erased.
+        rows_stripped: Rows that lost a device or a cookie.
+    """
+
+    rows_dropped: int
+    rows_stripped: int
+
+
+def screen(con: Connection, run: Run, rules: IdentifierRules, keys: Path) -> Screening:
+    """Take everything about erased people out of the candidate of sources; costs nothing where nobody was erased.
+
+    Args:
+        con: The warehouse, the candidate built and not judged yet.
+        run: Who writes down what was dropped, in ``ops.suppressed_rows``.
+        rules: Give namespaces, priorities and the country of phone numbers that name none.
+        keys: Folder of the keys.
+
+    Raises:
+        StrataError: A key that suppressions were made with is gone: nobody could be recognised.
+    """
+    if not table_exists(con, "identity", "suppressions") or not count(con, "identity.suppressions"):
+        return Screening(0, 0)
+    with transaction(con):
+        con.execute("delete from ops.suppressed_rows where run_id = ?", [run.run_id])
+        _write_suppressed_values(con, rules, _keys_in_use(con, keys))
+        dropped = stripped = 0
+        for entity in _screened(con):
+            gone, changed = _screen_entity(con, run, rules, entity)
+            dropped, stripped = dropped + gone, stripped + changed
+        dropped += _screen_refused(con, run)
+        con.execute(
+            "update sources.candidate_files as f set rows_read = rows_read - d.rows_dropped, "
+            "rows_loaded = rows_loaded - d.loaded, rows_quarantined = rows_quarantined - d.refused from ("
+            "select file_id, entity, sum(rows_dropped)::bigint as rows_dropped, "
+            "coalesce(sum(rows_dropped) filter (not was_refused), 0)::bigint as loaded, "
+            "coalesce(sum(rows_dropped) filter (was_refused), 0)::bigint as refused "
+            "from ops.suppressed_rows where run_id = ? group by all) as d "
+            "where d.file_id = f.file_id and d.entity = f.entity",
+            [run.run_id],
+        )
+        summarise_candidate(con)
+        con.execute("drop table suppressed_values")
+    return Screening(dropped, stripped)
+
+
+def _keys_in_use(con: Connection, folder: Path) -> list[PseudonymKey]:
+    names = con.execute("select distinct key_id from identity.suppressions order by 1").fetchall()
+    found = []
+    for (key_id,) in names:
+        purpose, _, version = key_id.rpartition("-v")
+        if not (folder / f"{key_id}.key").exists():
+            raise StrataError(
+                f"the key {key_id} is gone: people who were erased can't be recognised",
+                where=str(folder),
+                expected=f"{key_id}.key, as it was when they were erased",
+                repair="bring the file back from its backup, then strata run",
+            )
+        found.append(load_key(folder, purpose, version=int(version)))
+    return found
+
+
+def _screened(con: Connection) -> list[Entity]:
+    return [
+        entity
+        for entity in ENTITIES.values()
+        if set(IDENTITY_COLUMNS) <= set(entity.column_names) and count(con, candidate_of(entity))
+    ]
+
+
+def _write_suppressed_values(con: Connection, rules: IdentifierRules, keys: list[PseudonymKey]) -> None:
+    """Write ``suppressed_values(id_type, source, raw_value)``: what of the candidate's values names the erased."""
+    con.execute("create or replace temp table sent_values (id_type varchar, source varchar, raw_value varchar)")
+    for entity in _screened(con):
+        for name in IDENTITY_COLUMNS:
+            con.execute(
+                f"insert into sent_values select distinct {literal(name)}, source, {name} "
+                f"from {candidate_of(entity)} where {name} is not null"
+            )
+    # A refused row has not been taken apart: any of its values may be an identifier of any type.
+    types = ", ".join(literal(name) for name in IDENTITY_COLUMNS)
+    con.execute(
+        f"insert into sent_values select distinct unnest([{types}]), source, value from ("
+        f"select source, unnest(json_extract_string(raw, '$.*')) as value from {_QUARANTINE}) where value is not null"
+    )
+    con.execute("create or replace temp table read_values as select distinct * from sent_values")
+    con.execute(
+        "create or replace temp table normal_values as select *, "
+        "case when id_type = 'email' then lower(trim(raw_value)) else trim(raw_value) end as id_value "
+        f"from read_values where (id_type = 'email' and regexp_matches(raw_value, '{_PLAIN_EMAIL}')) "
+        f"or (id_type not in ('email', 'phone') and regexp_matches(raw_value, '{_PLAIN_ID}'))"
+    )
+    _read_the_rest(con, rules)
+    scoped = ", ".join(literal(name) for name in IDENTITY_COLUMNS if rules.identifiers[name].scope == "source")
+    namespace = f"case when id_type in ({scoped or 'null'}) then {owner_expression(rules, 'source')} else '' end"
+    known = " or ".join(
+        f"{suppressed_hash(key, 'id_type', namespace, 'id_value')} in "
+        f"(select value_hmac from identity.suppressions where key_id = {literal(key.key_id)})"
+        for key in keys
+    )
+    con.execute(
+        "create or replace temp table suppressed_values as "
+        f"select distinct id_type, source, raw_value from normal_values where {known}"
+    )
+    con.execute("drop table sent_values; drop table read_values; drop table normal_values")
+
+
+def _read_the_rest(con: Connection, rules: IdentifierRules) -> None:
+    rest: pa.Table = con.sql(
+        "select id_type, source, raw_value from read_values anti join normal_values using (id_type, source, raw_value)"
+    ).to_arrow_table()
+    types, values = (rest.column(name).to_pylist() for name in ("id_type", "raw_value"))
+    regions = _regions(con, rules)
+    rows: list[tuple[int, str]] = []
+    for place, (id_type, raw) in enumerate(zip(types, values, strict=True)):
+        # A number that names no country is taken for the erased one's in whatever country it may be read.
+        for region in regions if id_type == "phone" else ("",):
+            normal = NORMALISERS[id_type](raw, region).id_value
+            if normal is not None:
+                rows.append((place, normal))
+    read = pa.table(
+        {name: rest.column(name).take(pa.array([place for place, _ in rows], pa.int64())) for name in rest.column_names}
+    ).append_column("id_value", pa.array([normal for _, normal in rows], pa.string()))
+    con.register("values_read", read)
+    con.execute("insert into normal_values select distinct id_type, source, raw_value, id_value from values_read")
+    con.unregister("values_read")
+
+
+def _regions(con: Connection, rules: IdentifierRules) -> Iterable[str]:
+    rows = con.execute("select distinct region from identity.normalised_values where region <> ''").fetchall()
+    return sorted({rules.default_region, *(row[0] for row in rows)})
+
+
+def _screen_entity(con: Connection, run: Run, rules: IdentifierRules, entity: Entity) -> tuple[int, int]:
+    table = candidate_of(entity)
+    strong = [name for name in IDENTITY_COLUMNS if rules.identifiers[name].priority < _WEAK_PRIORITY]
+    weak = [name for name in IDENTITY_COLUMNS if name not in strong]
+
+    def names_erased(name: str) -> str:
+        mine = f"select (source, raw_value) from suppressed_values where id_type = {literal(name)}"
+        return f"(r.source, r.{name}) in ({mine})"
+
+    any_strong = " or ".join(names_erased(name) for name in strong)
+    any_weak = " or ".join(names_erased(name) for name in weak)
+    speaks = " or ".join(f"r.{name} is not null" for name in strong)
+    con.execute(
+        "create or replace temp table screened as select r.rowid as row_number, r.file_id, "
+        f"coalesce({any_strong}, false) or not coalesce({speaks}, false) as is_dropped from {table} as r "
+        f"where {any_strong} or {any_weak}"
+    )
+    for name in weak:
+        con.execute(
+            f"update {table} as r set {name} = null where rowid in (select row_number from screened "
+            f"where not is_dropped) and {names_erased(name)}"
+        )
+    gone, stripped = con.execute(
+        "select count(*) filter (is_dropped), count(*) filter (not is_dropped) from screened"
+    ).fetchall()[0]
+    con.execute(f"delete from {table} where rowid in (select row_number from screened where is_dropped)")
+    con.execute(
+        "insert into ops.suppressed_rows by name select $run_id as run_id, file_id, $entity as entity, "
+        "false as was_refused, count(*) filter (is_dropped) as rows_dropped, "
+        "count(*) filter (not is_dropped) as rows_stripped, $recorded_at as recorded_at from screened group by file_id",
+        {"run_id": run.run_id, "entity": entity.name, "recorded_at": run.recorded_at},
+    )
+    con.execute("drop table screened")
+    return int(gone), int(stripped)
+
+
+def _screen_refused(con: Connection, run: Run) -> int:
+    con.execute(
+        "create or replace temp table screened as select distinct q.row_number, q.file_id, q.entity from ("
+        "select rowid as row_number, file_id, entity, source, unnest(json_extract_string(raw, '$.*')) as value "
+        f"from {_QUARANTINE}) as q where (source, value) in (select (source, raw_value) from suppressed_values)"
+    )
+    gone = count(con, "screened")
+    con.execute(f"delete from {_QUARANTINE} where rowid in (select row_number from screened)")
+    con.execute(
+        "insert into ops.suppressed_rows by name select $run_id as run_id, file_id, entity, true as was_refused, "
+        "count(*) as rows_dropped, 0 as rows_stripped, $recorded_at as recorded_at "
+        "from screened group by file_id, entity",
+        {"run_id": run.run_id, "recorded_at": run.recorded_at},
+    )
+    con.execute("drop table screened")
+    return gone
