@@ -238,6 +238,8 @@ class Warehouse:
         con.execute(f"set memory_limit = {literal(self.memory_limit)}")
         con.execute(f"set temp_directory = {literal(str(self.temp_directory))}")
         con.execute("set timezone = 'UTC'")
+        # It would write into whatever a command prints, JSON included.
+        con.execute("set enable_progress_bar = false")
         # Rows keep no order of their own: every result that needs one says so.
         con.execute("set preserve_insertion_order = false")
         if self.threads:

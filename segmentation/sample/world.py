@@ -135,6 +135,7 @@ def open_world(
         con.execute(f"set memory_limit = {literal(_MEMORY_LIMIT)}")
         con.execute(f"set temp_directory = {literal(str(scratch / 'spill'))}")
         con.execute("set timezone = 'UTC'")
+        con.execute("set enable_progress_bar = false")
         install_macros(con, seed)
         con.execute("create table planted (kind varchar, entity varchar, row_count bigint)")
         yield World(con, customers, days, seed, end, events_per_customer)

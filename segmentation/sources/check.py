@@ -137,6 +137,7 @@ def check_file(
         with duckdb.connect(str(scratch / "trial.duckdb")) as con:
             con.execute("set timezone = 'UTC'")
             con.execute("set preserve_insertion_order = false")
+            con.execute("set enable_progress_bar = false")
             file, also_fits = _find_feed(con, path, mappings, landing, feed, scratch)
             return _try_file(con, file, also_fits, ledger, sample, scratch)
 

@@ -54,6 +54,15 @@ def test_reading_writes_nothing_beside_the_copy(warehouse: Warehouse) -> None:
     assert not warehouse.temp_directory.exists()
 
 
+def test_the_engine_writes_nothing_into_what_commands_print(warehouse: Warehouse) -> None:
+    shows = "select current_setting('enable_progress_bar')"
+    with warehouse.write() as con:
+        assert con.execute(shows).fetchall() == [(False,)]
+        warehouse.publish_copy(con, [])
+    with warehouse.read() as con:
+        assert con.execute(shows).fetchall() == [(False,)]
+
+
 def test_the_doctor_outlives_a_damaged_warehouse(tmp_path: Path) -> None:
     settings = Settings.load(data=tmp_path)
     settings.warehouse.path.write_bytes(b"\xff" * 20_000)
