@@ -282,6 +282,11 @@ def find_changes(
     con.execute(_LISTS)
     con.execute(_CAUSES)
     con.execute(_MOVES)
+    # A warehouse of an earlier version has a table of this name, which no view can replace.
+    if con.execute(
+        "select 1 from duckdb_tables() where schema_name = 'segments' and table_name = 'candidate_changes'"
+    ).fetchall():
+        con.execute("drop table segments.candidate_changes")
     con.execute(_CHANGES.format(causes=", ".join(literal(cause) for cause in CAUSES)))
     members = [f"m.member_{word}" for word in range(word_count(len(places)))]
     unguarded = ", ".join(str(CAUSES.index(cause)) for cause in ("consent", "erasure", "expiry"))
