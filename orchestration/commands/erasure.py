@@ -139,7 +139,7 @@ def _forget_in_places(settings: Settings, erasure_id: str, *, quiet: bool) -> No
         sinks.append(_attempt("sync", lambda: places.forget_in_sync(con, settings.sync_state, erasure)))
         sinks.append(places.look_at_landing(settings.landing_folder, erasure))
         _record(con, erasure_id, sinks, run)
-    logs = [settings.data / "logs", settings.data / "dbt" / "logs"]
+    logs = [settings.data / "logs", settings.data / "dbt"]
     forgotten = _attempt("warehouse", lambda: places.forget_in_files(settings.warehouse, logs))
     with settings.warehouse.write() as con:
         _record(con, erasure_id, [forgotten], run)

@@ -96,16 +96,14 @@ def forget_in_files(warehouse: Warehouse, folders: Sequence[Path]) -> Sink:
 
     Args:
         warehouse: No connection may be open.
-        folders: Folders of logs; they are emptied.
+        folders: Where logs are, at any depth; a log tells the command that ran, and the command names the customer.
     """
-    deleted = 0
-    for folder in (*folders, warehouse.temp_directory):
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
-            if path.is_file():
-                path.unlink()
-                deleted += 1
+    logs = [path for folder in folders for path in sorted(folder.rglob("*.log"))]
+    spilled = [path for path in sorted(warehouse.temp_directory.rglob("*")) if path.is_file()]
+    for path in (*logs, *spilled):
+        path.unlink(missing_ok=True)
     size = warehouse.rewrite()
-    return Sink("warehouse", "finished", {"bytes": size, "logs_deleted": deleted})
+    return Sink("warehouse", "finished", {"bytes": size, "logs_deleted": len(logs)})
 
 
 def look_at_landing(landing: Path, erasure: Erasure) -> Sink:

@@ -44,6 +44,8 @@ OF_THE_RUN_IN = {
     # The epoch is the worker's right to write: every run takes a new one.
     "sync.destinations": frozenset({"updated_at", "epoch"}),
     "sync.views": frozenset({"published_at"}),
+    # Which publication the masks belong to.
+    "segments.places": frozenset({"publication_seq"}),
 }
 
 #: A small sample company, the same wherever it is made.

@@ -34,7 +34,9 @@ class Mistake:
 CHAMPIONS = "segments/champions.yml"
 
 MISTAKES = {
-    "broken YAML": Mistake(CHAMPIONS, {"owner: {team: growth,": "owner: {team: [growth,"}, "not YAML", "rule: |"),
+    "broken YAML": Mistake(
+        CHAMPIONS, {"owner: {team: growth,": "owner: {team: [growth,"}, "not YAML", "owner: {team: [growth"
+    ),
     "an unknown feature": Mistake(
         CHAMPIONS,
         {"recency_score = 5": "recncy_score = 5"},
