@@ -44,8 +44,6 @@ OF_THE_RUN_IN = {
     # The epoch is the worker's right to write: every run takes a new one.
     "sync.destinations": frozenset({"updated_at", "epoch"}),
     "sync.views": frozenset({"published_at"}),
-    # Which publication the masks belong to.
-    "segments.places": frozenset({"publication_seq"}),
 }
 
 #: A small sample company, the same wherever it is made.
@@ -74,6 +72,7 @@ class Installation:
         {
             "identity.metrics",
             "identity.publications",
+            "segments.places",
             "segments.publications",
             "sync.runs",
             "sync.receipts",
