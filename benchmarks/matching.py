@@ -162,7 +162,7 @@ PEOPLE_READS = (
 def measure_splink(con: Connection) -> Iterator[dict[str, Any]]:
     """Train, match and cluster table ``people`` as Splink's documentation shows; yield what each took."""
     import splink.comparison_library as library  # noqa: PLC0415 - only this part needs it
-    from splink import DuckDBAPI, Linker, SettingsCreator, block_on  # noqa: PLC0415
+    from splink import DuckDBAPI, Linker, SettingsCreator, block_on  # noqa: PLC0415 - likewise
 
     settings = SettingsCreator(
         link_type="dedupe_only",

@@ -44,8 +44,8 @@ def call_dbt(arguments: Sequence[str], manifest: Any = None) -> DbtCall:
         manifest: The parsed project, as ``parse`` returns it; without it dbt parses what has changed.
     """
     # Imported here: who only loads definitions needs no dbt that runs.
-    from dbt.cli.main import dbtRunner  # noqa: PLC0415
-    from dbt_common.events.functions import msg_to_json  # noqa: PLC0415
+    from dbt.cli.main import dbtRunner  # noqa: PLC0415 - takes a second, and most commands need none
+    from dbt_common.events.functions import msg_to_json  # noqa: PLC0415 - comes with dbt
 
     lines: list[str] = []
 
@@ -69,7 +69,7 @@ def call_dbt(arguments: Sequence[str], manifest: Any = None) -> DbtCall:
 
 def _close_warehouse() -> None:
     """Close the file that dbt's adapter keeps open for a next call: nobody else could open it until then."""
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: PLC0415
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: PLC0415 - comes with dbt
 
     if DuckDBConnectionManager._ENV is not None:  # noqa: SLF001 - `env()` raises where there is none
         DuckDBConnectionManager.env().close()

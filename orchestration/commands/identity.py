@@ -8,7 +8,6 @@ import typer
 
 from orchestration.commands import (
     identity_evaluation,
-    identity_matching,
     identity_plan,
     identity_questions,
     identity_steward,
@@ -16,7 +15,7 @@ from orchestration.commands import (
 
 group = typer.Typer(
     name="identity",
-    help="Who is who: look at customers, decide about them, match records that no identifier links.",
+    help="Who is who: look at customers, decide about them, score what was resolved.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -24,5 +23,4 @@ group = typer.Typer(
 identity_questions.register(group)
 identity_steward.register(group)
 identity_plan.register(group)
-identity_matching.register(group)
 identity_evaluation.register(group)

@@ -1,7 +1,7 @@
 """What the columns of an unknown table are: kinds of attributes, by name and by what they hold.
 
 Belongs here: recognising columns of any table of people. Does not belong here: what is made of a kind (`kinds.py`), or
-the records of the warehouse, whose kinds the catalog says (`catalog.py`).
+the records of the warehouse, whose kinds people name.
 """
 
 import re

@@ -45,7 +45,8 @@ def test_people_with_errors_are_found_again(register, own) -> None:
 
 def test_the_same_records_and_seed_give_the_same_model(register, own) -> None:
     again = model_of(learn(own, "records", register.model.kinds, seed=3), {})
-    assert again.sha256 == register.model.sha256
+    assert (again.keys, again.parameters) == (register.model.keys, register.model.parameters)
+    assert again.frequencies == register.model.frequencies
 
 
 def test_a_pair_scores_the_same_whatever_else_is_there(register, own) -> None:
