@@ -16,8 +16,11 @@ from segmentation.sources.check import FileCheck
 def find_problems(settings: Settings) -> list[CatalogProblem]:
     """Return every problem in the catalog, over all of its files."""
     from segmentation.costs.pools import check_segments, load_pools
+    from segmentation.features.contract import load_contract
     from segmentation.identity.catalog import load_identifier_rules
     from segmentation.identity.purposes import load_purposes
+    from segmentation.segments.catalog import read_catalog
+    from segmentation.segments.compiled import CatalogSegment
     from segmentation.sources.mapping import load_mappings
     from segmentation.sync import catalog as destinations
 
@@ -35,7 +38,14 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
     check(lambda: load_mappings(folder / "sources"))
     check(lambda: load_identifier_rules(folder))
     check(lambda: load_purposes(folder))
-    check(lambda: problems.extend(_segment_problems(settings)))
+    segments: list[CatalogSegment] = []
+
+    def check_segment_files() -> None:
+        catalog, found = read_catalog(folder, load_contract(settings.dbt_project), now().date())
+        segments.extend(catalog.segments.values())
+        problems.extend(found)
+
+    check(check_segment_files)
     keys = {path.stem for path in (folder / "segments").glob("*.yml")}
 
     def check_pools() -> None:
@@ -44,7 +54,9 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
     def check_destinations() -> None:
         from assets.sync import read_destinations
 
-        destinations.check_segments(read_destinations(settings), sorted(keys))
+        found = read_destinations(settings)
+        problems.extend(destinations.find_disagreements(found, segments))
+        destinations.check_segments(found, sorted(keys))
 
     check(check_pools)
     check(check_destinations)
@@ -53,13 +65,6 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
     for problem in problems:
         told.setdefault((Path(problem.file).name, problem.line, problem.what), problem)
     return list(told.values())
-
-
-def _segment_problems(settings: Settings) -> list[CatalogProblem]:
-    from segmentation.features.contract import load_contract
-    from segmentation.segments.catalog import validate_catalog
-
-    return validate_catalog(settings.catalog, load_contract(settings.dbt_project), now().date())
 
 
 def _problem(error: CatalogError) -> CatalogProblem:

@@ -50,7 +50,7 @@ def load_catalog(folder: Path, contract: Contract | TypedFeatures) -> Catalog:
     Raises:
         CatalogProblems: With every error found, each with its file and line.
     """
-    catalog, problems = _read(folder, column_types(contract))
+    catalog, problems = read_catalog(folder, contract)
     if any(problem.severity == "error" for problem in problems):
         raise CatalogProblems(problems)
     return replace(catalog, warnings=tuple(problems))
@@ -66,10 +66,28 @@ def validate_catalog(
         contract: Feature name to column type.
         today: Day against which reviews are due; without it, due reviews are not reported.
     """
-    catalog, problems = _read(folder, column_types(contract))
+    return read_catalog(folder, contract, today)[1]
+
+
+def read_catalog(
+    folder: Path, contract: Contract | TypedFeatures, today: date | None = None
+) -> tuple[Catalog, list[CatalogProblem]]:
+    """Return what can be read of the catalog, as ``load_catalog`` does, and its problems as ``validate_catalog`` does.
+
+    A segment whose file can't be meant is left out.
+    """
+    reader = CatalogReader(folder, column_types(contract))
+    groups = reader.groups()
+    segments = reader.segments()
+    problems = reader.problems
+    problems.extend(catalog_checks.check_groups(segments, groups))
+    levels, cycles = catalog_checks.dependency_levels(segments, groups)
+    problems.extend(catalog_checks.check_references(segments, reader.destinations()))
+    problems.extend(cycles)
     if today:
-        problems.extend(catalog_checks.due_reviews(catalog.segments, today))
-    return sorted(problems, key=lambda problem: (problem.file, problem.line, problem.what))
+        problems.extend(catalog_checks.due_reviews(segments, today))
+    problems.sort(key=lambda problem: (problem.file, problem.line, problem.what))
+    return Catalog(_with_hashes(segments, groups, levels), groups, levels), problems
 
 
 def json_schema() -> dict[str, Any]:
@@ -98,18 +116,6 @@ def digest(facts: object) -> str:
     """Return the SHA-256 of JSON-ready facts, independent of the order of keys."""
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read(folder: Path, contract: Contract) -> tuple[Catalog, list[CatalogProblem]]:
-    reader = CatalogReader(folder, contract)
-    groups = reader.groups()
-    segments = reader.segments()
-    problems = reader.problems
-    problems.extend(catalog_checks.check_groups(segments, groups))
-    levels, cycles = catalog_checks.dependency_levels(segments, groups)
-    problems.extend(catalog_checks.check_references(segments, reader.destinations()))
-    problems.extend(cycles)
-    return Catalog(_with_hashes(segments, groups, levels), groups, levels), problems
 
 
 def _with_hashes(

@@ -5,7 +5,7 @@ kind of destination is written to (``segmentation/sync/stores/``). Next: ``views
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from segmentation.complaints import keys_at
 from segmentation.documents import Document, read_document, refuse
 from segmentation.errors import CatalogProblem, did_you_mean
+from segmentation.segments.compiled import CatalogSegment
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
@@ -27,6 +28,7 @@ class DestinationBase(BaseModel):
     Attributes:
         name: Key in the catalog file.
         where: File and line of the declaration.
+        listed_at: Line of each segment that is listed.
         purposes: Consent purposes a customer must allow, all of them, to be in this destination.
         segments: ``all``, or the only segments that may leave for it.
         batch_size: Rows per delivered batch.
@@ -38,6 +40,7 @@ class DestinationBase(BaseModel):
 
     name: str = Field(default="", exclude=True)
     where: str = Field(default="", exclude=True)
+    listed_at: dict[str, int] = Field(default_factory=dict, exclude=True)
     description: str = Field(min_length=1)
     purposes: Annotated[list[str], Field(min_length=1)]
     segments: Literal["all"] | list[str]
@@ -106,7 +109,13 @@ def load_destinations(
     found = []
     for name, destination in destinations.items():
         key, text = _target(destination)
-        known = {"name": name, "where": document.where(("destinations", name)), key: _fill(text, placeholders)}
+        listed = enumerate([] if destination.segments == "all" else destination.segments)
+        known = {
+            "name": name,
+            "where": document.where(("destinations", name)),
+            "listed_at": {one: document.place(("destinations", name, "segments", at)).line for at, one in listed},
+            key: _fill(text, placeholders),
+        }
         found.append(destination.model_copy(update=known))
     return found
 
@@ -121,11 +130,9 @@ def check_segments(destinations: Sequence[DestinationBase], known_segments: Sequ
     for destination in destinations:
         missing = set() if destination.segments == "all" else set(destination.segments) - set(known_segments)
         if missing:
-            file, _, line = destination.where.rpartition(":")
             problems.append(
                 CatalogProblem(
-                    file or destination.where,
-                    int(line) if line.isdigit() else 1,
+                    *_declared_at(destination),
                     f"destination {destination.name} lists unknown segments: {', '.join(sorted(missing))}",
                     expected=f"segments of the catalog: {', '.join(sorted(known_segments)) or 'none yet'}",
                     repair="edit the file, then: strata validate",
@@ -134,8 +141,51 @@ def check_segments(destinations: Sequence[DestinationBase], known_segments: Sequ
     refuse(problems)
 
 
+def find_disagreements(
+    destinations: Sequence[DestinationBase], segments: Iterable[CatalogSegment]
+) -> Iterator[CatalogProblem]:
+    """Yield a warning wherever a destination and a segment disagree on whether the segment leaves for it.
+
+    Both have to say so; where one does not, nobody of the segment is delivered, and nothing else tells.
+    """
+    by_name = {destination.name: destination for destination in destinations}
+    for segment in segments:
+        key, named = segment.key, segment.definition.destinations
+        if not named or segment.definition.lifecycle == "retired":
+            continue
+        for destination in destinations:
+            if key in destination.listed_at and destination.name not in named:
+                file, _ = _declared_at(destination)
+                yield CatalogProblem(
+                    file,
+                    destination.listed_at[key],
+                    f"destination {destination.name} lists {key}, which goes to {', '.join(named)} alone: "
+                    "nobody of it is delivered",
+                    expected=f"{destination.name} among the destinations of {segment.file}:"
+                    f"{segment.line('destinations')}",
+                    repair=f"name {destination.name} there, or take {key} out of this list",
+                    severity="warning",
+                )
+        for name in named:
+            taker = by_name.get(name)
+            if taker is not None and taker.segments != "all" and key not in taker.segments:
+                yield CatalogProblem(
+                    segment.file,
+                    segment.line("destinations"),
+                    f"{key} names destination {name}, which does not list it: nobody of it is delivered there",
+                    expected=f"{key} among the segments of {taker.where}",
+                    repair=f"list {key} there, or take {name} out of this list",
+                    severity="warning",
+                )
+
+
+def _declared_at(destination: DestinationBase) -> tuple[str, int]:
+    file, _, line = destination.where.rpartition(":")
+    return file or destination.where, int(line) if line.isdigit() else 1
+
+
 def _check_reserved(document: Document, name: str, destination: DestinationBase) -> Iterator[CatalogProblem]:
-    for reserved in ("name", "where"):
+    for reserved in ("name", "where", "listed_at"):
         place = ("destinations", name, reserved)
         if place in document.places:
             known = ", ".join(keys_at(type(destination), ()))

@@ -47,3 +47,38 @@ def test_a_misspelt_key_of_a_destination_is_told(settings: Settings) -> None:
     (problem,) = find_problems(settings)
     assert problem.what == "unknown key destinations.online_store.ownr; did you mean owner?"
     assert Path(problem.file).name == "destinations.yml"
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_a_destination_and_a_segment_that_disagree_are_both_told(settings: Settings) -> None:
+    destinations, segments = settings.catalog / "destinations.yml", settings.catalog / "segments"
+    edit(destinations, "segments: all", "segments:\n      - champions\n      - at_risk")
+    edit(segments / "at_risk.yml", "destinations: [online_store, feature_flags]", "destinations: [feature_flags]")
+    problems = find_problems(settings)
+    assert {(problem.severity, bool(problem.expected), bool(problem.repair)) for problem in problems} == {
+        ("warning", True, True)
+    }
+    by_file = {Path(problem.file).stem: problem for problem in problems}
+    assert len(by_file) == len(problems)
+
+    # The store lists a segment that does not go there.
+    ours = by_file.pop("destinations")
+    assert destinations.read_text(encoding="utf-8").splitlines()[ours.line - 1] == "      - at_risk"
+    assert ours.what == (
+        "destination online_store lists at_risk, which goes to feature_flags alone: nobody of it is delivered"
+    )
+    assert "segments/at_risk.yml" in ours.expected
+
+    # Every other segment names the store, which lists one of them.
+    assert sorted(by_file) == sorted({path.stem for path in segments.glob("*.yml")} - {"champions", "at_risk"})
+    theirs = by_file["promising"]
+    named = (segments / "promising.yml").read_text(encoding="utf-8").splitlines()[theirs.line - 1]
+    assert named.startswith("destinations:")
+    assert theirs.what == (
+        "promising names destination online_store, which does not list it: nobody of it is delivered there"
+    )
