@@ -5,6 +5,7 @@ belong here: reading and staging themselves (`reader.py`, `staging.py`), which a
 answer is what a run would do.
 """
 
+import os
 import tempfile
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ from segmentation.run import Run
 from segmentation.sources.candidate import LedgerKey
 from segmentation.sources.duplicates import drop_duplicates
 from segmentation.sources.feeds import EntityMapping, SourceMapping
-from segmentation.sources.landing import LandedFile, fingerprint, format_of
+from segmentation.sources.landing import LandedFile, find_link, fingerprint, format_of, require_plain_file
 from segmentation.sources.reader import open_rows, peek_columns
 from segmentation.sources.rows import FileRows
 from segmentation.sources.staging import OpenFile, missing_columns, require_columns, stage_rows
@@ -126,20 +127,32 @@ def check_file(
 
     Raises:
         NotFoundError: There is no such file or feed.
-        SourceError: No feed takes the file.
+        SourceError: No feed takes the file, or it is a link, a pipe or a device.
     """
-    if not path.is_file():
+    relative = _place_below(landing, path)
+    link = find_link(landing, relative) if landing is not None and relative is not None else None
+    if link is None and not os.path.lexists(path):
         raise NotFoundError(
             "there is no such file", where=str(path), expected="a file", repair="strata check-source FILE"
         )
+    require_plain_file(link or path)
     with tempfile.TemporaryDirectory(prefix="check-source-") as folder:
         scratch = Path(folder)
         with duckdb.connect(str(scratch / "trial.duckdb")) as con:
             con.execute("set timezone = 'UTC'")
             con.execute("set preserve_insertion_order = false")
             con.execute("set enable_progress_bar = false")
-            file, also_fits = _find_feed(con, path, mappings, landing, feed, scratch)
+            file, also_fits = _find_feed(con, path, mappings, relative, feed, scratch)
             return _try_file(con, file, also_fits, ledger, sample, scratch)
+
+
+def _place_below(landing: Path | None, path: Path) -> Path | None:
+    """Return where below the landing root a file lies as it is named, links not followed; ``None`` elsewhere."""
+    if landing is None:
+        return None
+    # Not resolved: that would follow the links that are looked for.
+    named, root = Path(os.path.abspath(path)), landing.resolve()  # noqa: PTH100
+    return next((named.relative_to(folder) for folder in named.parents if folder.resolve() == root), None)
 
 
 def _try_file(
@@ -218,7 +231,7 @@ def _find_feed(
     con: Connection,
     path: Path,
     mappings: tuple[SourceMapping, ...],
-    landing: Path | None,
+    relative: Path | None,
     wanted: str,
     scratch: Path,
 ) -> tuple[LandedFile, tuple[str, ...]]:
@@ -234,8 +247,8 @@ def _find_feed(
                 expected=f"one of {', '.join(known)}",
                 repair="correct the name of the feed, or the file's ending",
             )
-    elif landing is not None and path.resolve().is_relative_to(landing.resolve()):
-        folder = path.resolve().parent.relative_to(landing.resolve()).as_posix()
+    elif relative is not None:
+        folder = relative.parent.as_posix()
         below = [offer for offer in offers if offer.feed.folder == folder and fnmatch(path.name, offer.feed.pattern)]
         if below:
             return below[0], tuple(map(_name_of, below[1:]))

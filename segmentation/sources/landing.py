@@ -2,11 +2,14 @@
 
 Belongs here: finding files, hashing them, noticing that one changed while it was read. Does not belong here:
 what is inside a file (`reader.py`) or whether it was loaded before (`candidate.py`). Files whose names begin
-with a dot or an underscore are still being written and are left alone.
+with a dot or an underscore are still being written and are left alone. What is no plain file, or lies behind a
+symbolic link, is listed like a file and refused when it is looked at: a link could lead a run to any file of the
+machine, and a pipe or a device has no end and no second reading.
 """
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,6 +18,13 @@ from segmentation.errors import SourceError
 from segmentation.sources.feeds import FeedMapping, Format, SourceMapping
 
 _FORMATS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
 
 #: File name endings that a feed without a format of its own takes.
 EXTENSIONS = (".csv", ".csv.gz", ".ndjson", ".ndjson.gz", ".jsonl", ".jsonl.gz", ".parquet")
@@ -83,18 +93,21 @@ def take_inventory(landing: Path, mappings: tuple[SourceMapping, ...]) -> Invent
     """List the files that feeds take, in order of path, and everything that no feed takes.
 
     A file belongs to every source whose feed has its folder, pattern and ending; within a source the first such
-    feed takes it.
+    feed takes it. A link in place of a feed's folder is listed itself, and nothing behind it.
     """
     files: list[LandedFile] = []
     taken: set[Path] = set()
     for mapping in mappings:
         claimed: set[Path] = set()
         for feed in mapping.feeds:
-            for path in _visible_files(landing / feed.folder):
+            link = find_link(landing, feed.folder)
+            for path in _visible_files(landing / feed.folder) if link is None else [link]:
                 kind = format_of(path, feed)
-                if path in claimed or kind is None or not fnmatch(path.name, feed.pattern):
+                if path in claimed or ((kind is None or not fnmatch(path.name, feed.pattern)) and path != link):
                     continue
                 claimed.add(path)
+                # A link in place of the folder is never read, so any format does.
+                kind = kind or "csv"
                 relative = path.relative_to(landing).as_posix()
                 files.append(LandedFile(path, relative, mapping.source, feed, kind))
         taken |= claimed
@@ -102,14 +115,26 @@ def take_inventory(landing: Path, mappings: tuple[SourceMapping, ...]) -> Invent
     return Inventory(tuple(files), tuple(_find_leftovers(landing, mappings, taken)))
 
 
+def find_link(landing: Path, relative: str | Path) -> Path | None:
+    """Return the first symbolic link on the way from the landing root to ``relative``; the root itself may be one."""
+    path = landing
+    for part in Path(relative).parts:
+        path /= part
+        if path.is_symlink():
+            return path
+    return None
+
+
 def fingerprint(path: Path) -> Fingerprint:
     """Hash a file as a stream.
 
     Raises:
-        SourceError: It is gone or may not be read.
+        SourceError: It is gone, may not be read, or is a link, a pipe or a device.
     """
+    require_plain_file(path)
     try:
-        with path.open("rb") as file:
+        # Refused by the system as well, in case a link took the file's place just now.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             stamp = _stamp(os.fstat(file.fileno()))
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -126,7 +151,7 @@ def require_unchanged(path: Path, before: Fingerprint) -> None:
         SourceError: It changed, or is gone.
     """
     try:
-        unchanged = _stamp(path.stat()) == before.stamp
+        unchanged = _stamp(path.lstat()) == before.stamp
     except OSError as error:
         raise unreadable(path, error) from error
     if not unchanged and fingerprint(path).sha256 != before.sha256:
@@ -135,6 +160,25 @@ def require_unchanged(path: Path, before: Fingerprint) -> None:
             where=str(path),
             expected="a file that stands still: write it under a name that begins with '_', then rename it",
             repair="wait until the file is complete, then run again",
+        )
+
+
+def require_plain_file(path: Path) -> None:
+    """Check that ``path`` itself is a file: no link, pipe, socket, device or folder.
+
+    Raises:
+        SourceError: It is none, or is gone.
+    """
+    try:
+        kind = stat.S_IFMT(path.lstat().st_mode)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if kind != stat.S_IFREG:
+        raise SourceError(
+            f"{path.name} is {_KINDS.get(kind, 'a device')}, not a file: nothing is read through it",
+            where=str(path),
+            expected="plain files in plain folders below the landing root",
+            repair="put a copy of the file in its place, or take it out; a folder from elsewhere can be mounted there",
         )
 
 
@@ -149,14 +193,19 @@ def unreadable(path: Path, error: OSError) -> SourceError:
     return SourceError(what, where=str(path), expected="a readable file", repair=repair)
 
 
-def _stamp(stat: os.stat_result) -> tuple[int, int, int, int]:
-    return (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _visible_files(folder: Path) -> list[Path]:
+    """Everything in a folder that is no folder: files, and what is neither and will be refused."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith((".", "_")))
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if (path.is_symlink() or not path.is_dir()) and not path.name.startswith((".", "_"))
+    )
 
 
 def _find_leftovers(landing: Path, mappings: tuple[SourceMapping, ...], taken: set[Path]) -> list[Finding]:
@@ -182,7 +231,7 @@ def _find_leftovers(landing: Path, mappings: tuple[SourceMapping, ...], taken: s
                 f"no feed of the folder {folder} takes the file {path.name}",
                 f"name it *{', *'.join(EXTENSIONS)} so that the feed's pattern matches, or remove it",
             )
-            for path in _visible_files(landing / folder)
+            for path in (_visible_files(landing / folder) if find_link(landing, folder) is None else ())
             if path not in taken
         ]
     return findings

@@ -8,6 +8,7 @@ A row's number is its ordinal among the data rows of the file, from 1: the heade
 and a quoted value that spans lines is one row. In NDJSON it is the line of the file.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,12 +90,17 @@ def peek_columns(con: Connection, file: LandedFile, scratch: Path) -> list[str]:
         return text.first_keys()
 
 
+def _path_sql(path: Path) -> str:
+    """SQL for the path of this one file: the engine would take its name for a pattern where it looks like one."""
+    return literal(re.sub(r"[*?\[{]", r"[\g<0>]", str(path)))
+
+
 def _describe_sql(path: Path) -> str:
-    return f"describe select * from read_parquet({literal(str(path))})"
+    return f"describe select * from read_parquet({_path_sql(path)})"
 
 
 def _open_parquet(con: Connection, file: LandedFile) -> FileRows:
-    path = literal(str(file.path))
+    path = _path_sql(file.path)
     with explained(file):
         described = con.execute(_describe_sql(file.path)).fetchall()
         rows = con.execute(f"select sum(num_rows) from parquet_file_metadata({path})").fetchall()[0][0]
@@ -198,7 +204,7 @@ def _load_text(con: Connection, file: LandedFile, text: TextFile, tables: FileTa
 
 def _load_sql(path: Path, tables: FileTables, options: str) -> str:
     return (
-        f"create or replace temp table {tables.rows} as select * from read_csv({literal(str(path))}, "
+        f"create or replace temp table {tables.rows} as select * from read_csv({_path_sql(path)}, "
         f"auto_detect = false, compression = 'none', max_line_size = {MAX_ROW_BYTES}, "
         f"buffer_size = {_ROWS_PER_BLOCK * MAX_ROW_BYTES}, strict_mode = true, store_rejects = true, "
         f"rejects_limit = 0, rejects_table = '{tables.rejects}', rejects_scan = '{tables.scans}', {options})"
