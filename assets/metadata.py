@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from segmentation.contracts import column_notes
 from segmentation.run import StageReport
 from segmentation.warehouse import Connection, count, table_exists
 
@@ -46,7 +47,7 @@ def _figure(value: object) -> dg.MetadataValue:
 
 
 def table_metadata(con: Connection, schema: str, table: str) -> dict[str, dg.MetadataValue]:
-    """Row count, columns and storage name of a table; empty where there is no such table."""
+    """Row count, columns and storage name of a stage's table; empty where there is no such table."""
     if not table_exists(con, schema, table):
         return {}
     columns = con.execute(
@@ -54,13 +55,19 @@ def table_metadata(con: Connection, schema: str, table: str) -> dict[str, dg.Met
         "where table_schema = ? and table_name = ? order by ordinal_position",
         [schema, table],
     ).fetchall()
+    notes = column_notes(schema)
     return {
         "dagster/row_count": dg.MetadataValue.int(count(con, f'"{schema}"."{table}"')),
         "dagster/table_name": dg.MetadataValue.text(f"{schema}.{table}"),
         "dagster/column_schema": dg.MetadataValue.table_schema(
             dg.TableSchema(
                 columns=[
-                    dg.TableColumn(name, type_, constraints=dg.TableColumnConstraints(nullable=nullable == "YES"))
+                    dg.TableColumn(
+                        name,
+                        type_,
+                        description=notes.get((table, name)),
+                        constraints=dg.TableColumnConstraints(nullable=nullable == "YES"),
+                    )
                     for name, type_, nullable in columns
                 ]
             )

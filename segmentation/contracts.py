@@ -5,7 +5,9 @@ shares are in ``segmentation/ops.sql``. Within a stage's schema, tables named ``
 ``candidate_…`` are what a run proposes: only that stage's gate and publish step read them.
 """
 
+import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -16,6 +18,9 @@ import duckdb
 from segmentation.errors import CandidateError
 from segmentation.run import Run
 from segmentation.warehouse import Connection, quote
+
+_TABLE_LINE = re.compile(r"create table if not exists \w+\.(?P<table>\w+) \(")
+_NOTED_COLUMN = re.compile(r"\s+(?P<column>\w+) .*? -- (?P<note>.+)$")
 
 
 def ensure_schema(con: Connection, stage: str) -> None:
@@ -52,6 +57,22 @@ def _columns(stage: str) -> tuple[tuple[str, str, str, str], ...]:
             "where not internal and database_name = current_database() order by all"
         ).fetchall()
     return tuple(rows)
+
+
+@cache
+def column_notes(stage: str) -> Mapping[tuple[str, str], str]:
+    """Return what the stage's ``schema.sql`` says of its columns, by table and column: the comment on the line.
+
+    Columns whose name says it all have none.
+    """
+    notes: dict[tuple[str, str], str] = {}
+    table = ""
+    for line in _script(stage).splitlines():
+        if begun := _TABLE_LINE.match(line):
+            table = begun["table"]
+        elif noted := _NOTED_COLUMN.match(line):
+            notes[table, noted["column"]] = noted["note"].strip()
+    return notes
 
 
 @dataclass(frozen=True, slots=True)
