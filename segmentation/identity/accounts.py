@@ -34,18 +34,23 @@ def _add(
     identity = ", ".join(IDENTITY_COLUMNS)
     node, joins = attribution(con, rules, f"sources.{table}")
     con.execute(
-        "insert into identity.candidate_customer_accounts by name with versions as ("
+        "create or replace temp table stated as with versions as ("
         f"select source, {identity}, nullif(trim(account_id), '') as account_id, "
         f"coalesce(lower(nullif(trim({role}), '')), '{default_role}') as role, {begun} as begun_at, "
         f"lead(updated_at) over (partition by source, {key} order by file_id, line) as ended_at "
-        f"from sources.{table} where updated_at <= $as_of "
+        f"from sources.{table} where updated_at <= ? "
         # Most records never had an account; only the versions of those that ever had one are compared.
-        f"and (source, {key}) in (select (source, {key}) from sources.{table} where account_id is not null)), "
-        "stated as (select r.account_id, r.role, r.begun_at, r.ended_at, "
-        f"{node} as node_id from versions as r {joins} where r.account_id is not null) "
+        f"and (source, {key}) in (select (source, {key}) from sources.{table} where account_id is not null)) "
+        "select * from versions where account_id is not null",
+        [run.as_of],
+    )
+    con.execute(
+        "insert into identity.candidate_customer_accounts by name with attributed as ("
+        f"select r.account_id, r.role, r.begun_at, r.ended_at, {node} as node_id from stated as r {joins}) "
         "select k.customer_id, s.account_id, s.role, min(s.begun_at) as valid_from, "
         "case when bool_or(s.ended_at is null) then null else max(s.ended_at) end as valid_to, "
-        "$run_id as run_id, $recorded_at as recorded_at from stated as s join components as c using (node_id) "
+        "$run_id as run_id, $recorded_at as recorded_at from attributed as s join components as c using (node_id) "
         "join resolution as k using (component) group by k.customer_id, s.account_id, s.role",
-        {"as_of": run.as_of, "run_id": run.run_id, "recorded_at": run.recorded_at},
+        {"run_id": run.run_id, "recorded_at": run.recorded_at},
     )
+    con.execute("drop table stated")

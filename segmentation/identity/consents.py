@@ -11,8 +11,8 @@ unless that was refused itself; granting a part never grants the whole.
 import pyarrow as pa
 
 from segmentation.identity.catalog import IdentityCatalog
-from segmentation.identity.lookup import filled_columns, known_customers
-from segmentation.identity.observations import namespace_expression
+from segmentation.identity.lookup import known_customers
+from segmentation.identity.observations import filled_columns, namespace_expression
 from segmentation.identity.values import known_values
 from segmentation.identity.versions import superseded_rows
 from segmentation.run import Run

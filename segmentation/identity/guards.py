@@ -63,12 +63,11 @@ def _count_neighbours(con: Connection, name: str, limits: dict[str, int]) -> Non
 
     Few are seen with others more often than the limits allow: only their neighbours are told apart and counted.
     """
-    many = " or ".join(f"count({other}) > {limit}" for other, limit in limits.items())
     others = ", ".join(sorted(limits))
     con.execute(
         f"create or replace temp table often as select {name}, {others} from node_observations semi join ("
-        f"select {name} from node_observations where {name} is not null group by {name} having {many}) using ({name}) "
-        f"where {name} not in (select node_id from excluded)"
+        f"select node_id from nodes where id_type = {literal(name)} and n_seen_with > {min(limits.values())} "
+        f"and node_id not in (select node_id from excluded)) as n on n.node_id = {name}"
     )
     for other, limit in sorted(limits.items()):
         rule = literal(f"R3 {name} with more than {limit} {other}")

@@ -5,7 +5,7 @@ belong here: which values are left out (`guards.py`).
 """
 
 from segmentation.identity.catalog import IdentifierRules
-from segmentation.sources.entities import IDENTITY_COLUMNS
+from segmentation.identity.observations import filled_columns
 from segmentation.warehouse import Connection, literal
 
 LOOKUP = "identity.candidate_identifier_lookup"
@@ -28,14 +28,6 @@ def write_lookup(con: Connection) -> None:
         "union all select 'phone', id_namespace, raw_value, node_id from numbers) as v "
         "join identity.candidate_identifier_map as m using (node_id)"
     )
-
-
-def filled_columns(con: Connection, table: str) -> list[str]:
-    """Return the identity columns of ``table`` that hold anything at all, in canonical order."""
-    filled = con.execute(
-        f"select {', '.join(f'count({name}) > 0' for name in IDENTITY_COLUMNS)} from {table}"
-    ).fetchall()[0]
-    return [name for name, has_values in zip(IDENTITY_COLUMNS, filled, strict=True) if has_values]
 
 
 def attribution(con: Connection, rules: IdentifierRules, table: str, *, lookup: str = LOOKUP) -> tuple[str, str]:

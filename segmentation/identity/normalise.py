@@ -20,7 +20,19 @@ EMAIL_LOCAL_MAX_LENGTH = 64
 
 #: Code points that nobody sees: controls, formats, surrogates, private and unassigned ones.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-_SPACES = frozenset("\t\n\v\f\r")
+
+
+class _Visible(dict[int, str | None]):
+    """What is seen of a code point, found out once: a space for any space, itself, or nothing."""
+
+    def __missing__(self, code: int) -> str | None:
+        character = chr(code)
+        seen = character if unicodedata.category(character) not in _INVISIBLE else None
+        self[code] = seen
+        return seen
+
+
+_VISIBLE = _Visible({ord(space): " " for space in "\t\n\v\f\r"})
 
 
 class Normalised(NamedTuple):
@@ -45,12 +57,7 @@ def clean_text(raw: str) -> str:
 def _clean_once(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text.strip()
-    visible = "".join(
-        " " if character in _SPACES else character
-        for character in text
-        if character in _SPACES or unicodedata.category(character) not in _INVISIBLE
-    )
-    return unicodedata.normalize("NFKC", visible).strip()
+    return unicodedata.normalize("NFKC", text.translate(_VISIBLE)).strip()
 
 
 def clean_lower_text(raw: str) -> str:

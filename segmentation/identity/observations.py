@@ -82,14 +82,22 @@ def observe(con: Connection, run: Run, rules: IdentifierRules) -> dict[str, int]
     counts = register_values(con, rules)
     _write_kinds(con, codes)
     _write_sightings(con, rules)
-    note_readings(con, readings)
-    con.execute("drop table observations; drop table raw_values; drop table evidence_codes")
+    note_readings(con, readings, _count_useless(con))
+    con.execute("drop view raw_values; drop table observations; drop table evidence_codes")
     _write_nodes(con, rules)
-    rows = con.execute(
-        "select coalesce(sum(n_obs), 0)::bigint, coalesce(sum(n_without_identifier), 0)::bigint, "
-        "coalesce(sum(n_oversized), 0)::bigint from identity.sightings"
+    names = ("row_count", "rows_without_identifier", "oversized_values")
+    read = con.execute(
+        f"select {', '.join(f'coalesce(sum({name}), 0)::bigint' for name in names)} from identity.readings"
     ).fetchall()[0]
-    return {"rows_read": rows[0], "rows_without_identifier": rows[1], "oversized_values": rows[2], **counts}
+    return dict(zip(("rows_read", *names[1:]), read, strict=True)) | counts
+
+
+def filled_columns(con: Connection, rows: str) -> list[str]:
+    """Return the identity columns that hold anything at all in ``rows`` (a table, or one with a condition)."""
+    filled = con.execute(
+        f"select {', '.join(f'count({name}) > 0' for name in IDENTITY_COLUMNS)} from {rows}"
+    ).fetchall()[0]
+    return [name for name, has_values in zip(IDENTITY_COLUMNS, filled, strict=True) if has_values]
 
 
 def namespace_expression(rules: IdentifierRules, id_type: str, source: str = "source") -> str:
@@ -115,10 +123,7 @@ def _entity_query(
 ) -> str:
     entity = ENTITIES[name]
     limit = rules.max_value_bytes
-    filled = con.execute(
-        f"select {', '.join(f'count({column}) > 0' for column in IDENTITY_COLUMNS)} from sources.{name} where {rows}"
-    ).fetchall()[0]
-    present = [column for column, has_values in zip(IDENTITY_COLUMNS, filled, strict=True) if has_values]
+    present = filled_columns(con, f"sources.{name} where {rows}")
     identifiers = [
         # A value longer than any real one is no identifier; it is counted below.
         f"case when strlen({column}) between 1 and {limit} then {column} end as {column}"
@@ -144,16 +149,24 @@ def _entity_query(
 
 
 def _collect_raw_values(con: Connection, rules: IdentifierRules) -> None:
-    con.execute(
-        "create or replace temp table raw_values "
-        "(id_type varchar, id_namespace varchar, region varchar, raw_value varchar)"
+    """Write temporary view ``raw_values``: it is read a type at a time, each type once."""
+    parts = " union all ".join(
+        f"select distinct {literal(name)} as id_type, {namespace_expression(rules, name)} as id_namespace, "
+        f"{'phone_region' if name == 'phone' else literal('')} as region, {name} as raw_value "
+        f"from observations where {name} is not null"
+        for name in IDENTITY_COLUMNS
     )
-    for name in IDENTITY_COLUMNS:
-        region = "phone_region" if name == "phone" else "''"
-        con.execute(
-            f"insert into raw_values select distinct {literal(name)}, {namespace_expression(rules, name)}, {region}, "
-            f"{name} from observations where {name} is not null"
-        )
+    con.execute(f"create or replace temp view raw_values as {parts}")
+
+
+def _count_useless(con: Connection) -> dict[str, tuple[int, int]]:
+    """Return by entity: rows read that name nobody, and values in them that are too long."""
+    nothing = " and ".join(f"{name} is null" for name in IDENTITY_COLUMNS)
+    found = con.execute(
+        f"select c.entity, coalesce(sum(o.n_obs) filter ({nothing}), 0)::bigint, sum(o.n_oversized)::bigint "
+        "from observations as o join evidence_codes as c using (code) group by c.entity"
+    )
+    return {entity: (without, oversized) for entity, without, oversized in found.fetchall()}
 
 
 def _write_kinds(con: Connection, codes: EvidenceCodes) -> None:
@@ -181,22 +194,17 @@ def _write_kinds(con: Connection, codes: EvidenceCodes) -> None:
 
 
 def _write_sightings(con: Connection, rules: IdentifierRules) -> None:
-    seen = {row[0] for row in con.execute("select distinct id_type from raw_values").fetchall()}
     columns, joins = [], []
-    for name in IDENTITY_COLUMNS:
-        if name not in seen:
-            continue
+    for name in filled_columns(con, "observations"):
         columns.append(f"v_{name}.node_id as {name}")
         namespace = f"and v_{name}.id_namespace = o.source" if rules.identifiers[name].scope == "source" else ""
         region = f"and v_{name}.region = o.phone_region" if name == "phone" else ""
         joins.append(
             f"left join ({known_values(name)}) as v_{name} on v_{name}.raw_value = o.{name} {namespace} {region}"
         )
-    nothing = " and ".join(f"o.{name} is null" for name in IDENTITY_COLUMNS)
     con.execute(
         "insert into identity.sightings by name select "
-        f"{', '.join(['k.evidence_code as kind_code', *columns])}, o.first_seen_at, o.last_seen_at, o.n_obs, "
-        f"case when {nothing} then o.n_obs else 0 end as n_without_identifier, o.n_oversized "
+        f"{', '.join(['k.evidence_code as kind_code', *columns])}, o.first_seen_at, o.last_seen_at, o.n_obs "
         f"from observations as o join evidence_kinds as k using (source, code) {' '.join(joins)}"
     )
     con.execute(
@@ -206,19 +214,24 @@ def _write_sightings(con: Connection, rules: IdentifierRules) -> None:
 
 
 def _write_nodes(con: Connection, rules: IdentifierRules) -> None:
-    """Write ``nodes``, type by type: no identifier has two."""
+    """Write ``nodes``, type by type: no identifier has two.
+
+    ``n_seen_with`` is how often an identifier was seen with one of the type that it was seen with most.
+    """
     con.execute(
         "create or replace temp table nodes (node_id bigint, first_seen_at timestamp, last_seen_at timestamp, "
-        "is_verified boolean, id_type varchar, id_namespace varchar)"
+        "is_verified boolean, n_seen_with bigint, id_type varchar, id_namespace varchar)"
     )
     for name in IDENTITY_COLUMNS:
+        others = [other for other in IDENTITY_COLUMNS if other != name]
         # Only e-mails can be verified.
         verified, kinds = "false", ""
         if name == "email":
             verified, kinds = "bool_or(k.is_verified)", "join evidence_kinds as k using (evidence_code)"
         seen = (
             f"select {name} as node_id, min(first_seen_at) as first_seen_at, max(last_seen_at) as last_seen_at, "
-            f"{verified} as is_verified, {literal(name)} as id_type from node_observations {kinds} "
+            f"{verified} as is_verified, greatest({', '.join(f'count({other})' for other in others)}) as n_seen_with, "
+            f"{literal(name)} as id_type from node_observations {kinds} "
             f"where {name} is not null group by {name}"
         )
         if rules.identifiers[name].scope == "source":

@@ -36,9 +36,7 @@ create table if not exists identity.sightings (
     anonymous_id bigint,
     first_seen_at timestamp not null,
     last_seen_at timestamp not null,
-    n_obs bigint not null,             -- rows
-    n_without_identifier bigint not null, -- of these, rows that name nobody
-    n_oversized bigint not null        -- values in these rows that are too long
+    n_obs bigint not null              -- rows
 );
 
 -- Kinds of evidence in identity.sightings. Internal.
@@ -57,6 +55,8 @@ create table if not exists identity.readings (
     file_id bigint not null,           -- nor one of a later file
     row_count bigint not null,
     content_hash hugeint not null,
+    rows_without_identifier bigint not null, -- of row_count, those that name nobody
+    oversized_values bigint not null,  -- values in these rows that are too long
     registry_size bigint not null,
     n_sightings bigint not null        -- when it was last read from the start
 );

@@ -47,6 +47,7 @@ def plan_readings(con: Connection, run: Run, rules: IdentifierRules, entities: I
     Costs one scan of the columns that say who was seen; equal sums of the rows' hashes show that what was
     read before still stands. Sightings that count no more are removed.
     """
+    _leave_older_form(con)
     known = _marks(con)
     readings = [_plan(con, run, rules, entity, known.get(entity)) for entity in entities]
     kept = [reading.entity for reading in readings if not reading.is_anew]
@@ -57,6 +58,14 @@ def plan_readings(con: Connection, run: Run, rules: IdentifierRules, entities: I
     )
     con.execute("delete from identity.readings where not list_contains($kept, entity)", {"kept": kept})
     return readings
+
+
+def _leave_older_form(con: Connection) -> None:
+    """Bring the tables of an earlier version, which counted useless rows with each sighting, into today's form."""
+    for name in ("n_without_identifier", "n_oversized"):
+        con.execute(f"alter table identity.sightings drop column if exists {name}")
+    # What such a reading found is not known: its entity is read anew.
+    con.execute("delete from identity.readings where rows_without_identifier is null")
 
 
 def _marks(con: Connection) -> dict[str, dict[str, Any]]:
@@ -92,7 +101,6 @@ def _plan(con: Connection, run: Run, rules: IdentifierRules, entity: str, mark: 
         f"(select hash({', '.join(_content(rules, entity))}) as content, {read} as is_read, file_id "
         f"from sources.{entity} where {visible})"
     ).fetchall()[0]
-    still_stands = mark is not None and (mark["row_count"], mark["content_hash"]) == (read_count, read_content)
     now = {
         "entity": entity,
         "rules_hash": rules_hash,
@@ -100,10 +108,13 @@ def _plan(con: Connection, run: Run, rules: IdentifierRules, entity: str, mark: 
         "file_id": file_id,
         "row_count": row_count,
         "content_hash": content,
-        "n_sightings": mark["n_sightings"] if mark else 0,
+        "rows_without_identifier": 0,
+        "oversized_values": 0,
+        "n_sightings": 0,
     }
-    if not still_stands:
+    if mark is None or (mark["row_count"], mark["content_hash"]) != (read_count, read_content):
         return Reading(entity, is_anew=True, rows=visible, mark=now)
+    now |= {name: mark[name] for name in ("rows_without_identifier", "oversized_values", "n_sightings")}
     rest = f"{visible} and not {read}" if row_count > read_count else None
     return Reading(entity, is_anew=False, rows=rest, mark=now)
 
@@ -131,12 +142,21 @@ def _timestamp(moment: datetime) -> str:
     return f"timestamp {literal(f'{moment}')}"
 
 
-def note_readings(con: Connection, readings: Iterable[Reading]) -> None:
-    """Write down how far each entity has been read, once its sightings are in ``identity.sightings``."""
+def note_readings(con: Connection, readings: Iterable[Reading], found: dict[str, tuple[int, int]]) -> None:
+    """Write down how far each entity has been read, once its sightings are in ``identity.sightings``.
+
+    Args:
+        con: The warehouse.
+        readings: What was planned, and has been done.
+        found: By entity, in the rows read now: those without identifier, and values too long.
+    """
     sizes, registry_size = _sizes(con), count(con, "identity.registry")
     con.execute("delete from identity.readings")
     for reading in readings:
         mark = reading.mark | {"registry_size": registry_size}
+        without, oversized = found.get(reading.entity, (0, 0))
+        mark["rows_without_identifier"] += without
+        mark["oversized_values"] += oversized
         if reading.is_anew:
             mark["n_sightings"] = sizes.get(reading.entity, 0)
         names = ", ".join(mark)

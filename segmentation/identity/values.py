@@ -74,8 +74,7 @@ def register_values(con: Connection, rules: IdentifierRules) -> dict[str, int]:
     """
     _forget_if_rules_changed(con, rules)
     counts = dict.fromkeys(("new_values", "values_by_python", "new_identifiers"), 0)
-    seen = con.execute("select distinct id_type from raw_values order by id_type").fetchall()
-    for (id_type,) in seen:
+    for id_type in sorted(NORMALISERS):
         _normalise(con, rules, id_type)
         new_values = _count(con, "new_values")
         if new_values:
@@ -240,9 +239,13 @@ _NORMALISED = (
 
 def _extend_registry(con: Connection, rules: IdentifierRules, id_type: str) -> int:
     kind = literal(id_type)
+    # Values that are identifiers as they stand are distinct already; most are.
     con.execute(
-        "create or replace temp table new_identifiers as select owner_namespace as id_namespace, id_value, "
-        f"bool_or(is_raw) as is_raw from {_NORMALISED} where id_value is not null group by all"
+        "create or replace temp table new_identifiers as "
+        f"with as_they_stand as materialized (select id_namespace, id_value from {_NORMALISED} where is_raw) "
+        "select *, true as is_raw from as_they_stand union all "
+        f"select *, false from (select distinct owner_namespace as id_namespace, id_value from {_NORMALISED} "
+        "where not is_raw and id_value is not null) anti join as_they_stand using (id_namespace, id_value)"
     )
     con.execute(
         "update identity.registry set is_raw = true from new_identifiers as n where n.is_raw "

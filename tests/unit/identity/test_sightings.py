@@ -76,8 +76,8 @@ def _sightings(world):
 
 
 def _as_left(world):
-    """Rows of ``identity.sightings`` that a marker can be put on, to see whether they are read again."""
-    world.con.execute("update identity.sightings set n_oversized = 1000")
+    """Mark what was read, to see whether it is read again."""
+    world.con.execute("update identity.readings set oversized_values = 1000 where row_count > 0")
 
 
 def test_rows_that_were_read_are_not_read_again(world, run, later):
@@ -136,3 +136,18 @@ def test_sightings_are_put_together_again_when_they_have_become_many(world, run,
         world.resolve(later(days))
         assert len(_sightings(world)) <= 3
     assert world.rows("select rows_read from identity.candidate") == [(5,)]
+
+
+def test_a_warehouse_of_an_earlier_version_is_read_anew(world, run, later):
+    world.add("orders", user_id="u")
+    world.add("orders")
+    world.resolve(run)
+    world.con.execute(
+        "alter table identity.sightings add column n_without_identifier bigint default 0; "
+        "alter table identity.sightings add column n_oversized bigint default 0; "
+        "alter table identity.readings drop column rows_without_identifier; "
+        "alter table identity.readings drop column oversized_values"
+    )
+    world.resolve(later(1))
+    assert world.rows("select rows_read, rows_without_identifier from identity.candidate") == [(2, 1)]
+    assert world.rows("select count(*) from identity.sightings") == [(2,)]
