@@ -113,7 +113,7 @@ def check_source(
     feed: Annotated[str | None, typer.Option(help="Landing folder it is meant for; default: the one it is in.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what would happen to a file: rows loaded, duplicates, rows to quarantine and why. Nothing is written.
+    """Say what would happen to a file: rows to load, folded, duplicate, to quarantine and why. Nothing is written.
 
     Exit code 0: it would load, at least in part. 1: it would be rejected.
     """
@@ -149,10 +149,18 @@ def _show_file(report: FileCheck) -> None:
         out.print(Text(f"  columns not used: {', '.join(report.columns_unused)}", style="dim"))
     if report.entities:
         rows = [
-            (one.entity, one.rows_read, one.rows_loaded, one.rows_duplicate, one.rows_quarantined, one.is_loaded)
+            (
+                one.entity,
+                one.rows_read,
+                one.rows_loaded,
+                one.rows_folded,
+                one.rows_duplicate,
+                one.rows_quarantined,
+                one.is_loaded,
+            )
             for one in report.entities
         ]
-        out.print(table(["entity", "read", "to load", "duplicate", "to quarantine", "loaded before"], rows))
+        out.print(table(["entity", "read", "to load", "folded", "duplicate", "to quarantine", "loaded before"], rows))
     for one in report.entities:
         for reason, count in one.reasons.items():
             out.print(Text(f"  {one.entity}: {count:,} × {reason}"))

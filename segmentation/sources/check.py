@@ -51,7 +51,8 @@ class EntityCheck:
 
     Attributes:
         is_loaded: The ledger holds this content, read this way: the file would be passed over.
-        rows_duplicate: Rows that repeat an earlier row of the same file.
+        rows_folded: Rows that one_row_per folds into an earlier row of the same file.
+        rows_duplicate: Rows that repeat an earlier row of the same file, folded ones not counted.
         quarantined: The first rows that would go to quarantine, by line.
         reasons: Rows by reason, most frequent first.
     """
@@ -60,6 +61,7 @@ class EntityCheck:
     is_loaded: bool
     rows_read: int
     rows_loaded: int
+    rows_folded: int
     rows_duplicate: int
     rows_quarantined: int
     quarantined: tuple[QuarantinedRow, ...]
@@ -220,7 +222,8 @@ def _try_entity(
         is_loaded=is_loaded,
         rows_read=staged.read,
         rows_loaded=staged.written - duplicate,
-        rows_duplicate=staged.folded + duplicate,
+        rows_folded=staged.folded,
+        rows_duplicate=duplicate,
         rows_quarantined=staged.quarantined,
         quarantined=tuple(QuarantinedRow(int(line), str(reason), str(raw)) for line, reason, raw in shown),
         reasons={str(kind): int(count) for kind, count in reasons},

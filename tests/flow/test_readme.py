@@ -241,10 +241,11 @@ def test_the_readmes_file_loads_as_the_readme_says(catalog: Path, tmp_path: Path
     file.write_text(by_language["csv"].text, encoding="utf-8")
     found = check_file(file, load_mappings(catalog / "sources"), feed=mapping.content["feeds"][0]["folder"])
     told = re.findall(
-        r"^ *(order\w*) +(\d+) +(\d+) +(\d+) +(\d+) +no$", README.read_text(encoding="utf-8"), re.MULTILINE
+        r"^ *(order\w*) +(\d+) +(\d+) +(\d+) +(\d+) +(\d+) +no$", README.read_text(encoding="utf-8"), re.MULTILINE
     )
     counts = [
-        (one.entity, one.rows_read, one.rows_loaded, one.rows_duplicate, one.rows_quarantined) for one in found.entities
+        (one.entity, one.rows_read, one.rows_loaded, one.rows_folded, one.rows_duplicate, one.rows_quarantined)
+        for one in found.entities
     ]
     assert told == [tuple(map(str, row)) for row in counts]
 

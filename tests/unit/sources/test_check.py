@@ -47,6 +47,17 @@ def test_it_agrees_with_the_run_and_knows_the_ledger(yard, tickets_csv: Lines, t
     assert counted == (entity.rows_read, entity.rows_loaded, entity.rows_duplicate, entity.rows_quarantined)
 
 
+def test_folded_rows_are_no_duplicates(yard, tickets_csv: Lines, ticket: Lines) -> None:
+    text = (yard.catalog / "desk.yml").read_text()
+    yard.map(text.replace("        columns:", "        one_row_per: [ticket_id]\n        columns:"))
+    lines = (ticket(1), ticket(1), ticket(1, status="closed"), ticket(2), "x")
+    path = yard.land("tickets/a.csv", tickets_csv(*lines))
+    (entity,) = check_file(path, yard.mappings(), landing=yard.landing).entities
+    fates = (entity.rows_loaded, entity.rows_folded, entity.rows_duplicate, entity.rows_quarantined)
+    assert fates == (2, 2, 0, 1)
+    assert sum(fates) == entity.rows_read == 5
+
+
 def test_a_file_elsewhere_is_taken_by_its_columns(yard, tmp_path, tickets_csv: Lines, ticket: Lines) -> None:
     text = (yard.catalog / "desk.yml").read_text()
     yard.map(text.replace("source: desk", "source: twin"), "twin.yml")
