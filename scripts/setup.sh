@@ -29,6 +29,12 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     exit 1
 fi
 
+# uv brings certificates of its own; this machine's also hold those of a company's proxy or mirror.
+bundle=/etc/ssl/certs/ca-certificates.crt
+if [ -z "${SSL_CERT_FILE:-}" ] && [ -s "$bundle" ]; then
+    export SSL_CERT_FILE=$bundle
+fi
+
 started=$SECONDS
 say "Creating $venv with $("$python" --version 2>&1) ..."
 "$python" -m venv --clear "$venv"
