@@ -12,7 +12,7 @@ import duckdb
 import typer
 from rich.text import Text
 
-from orchestration.commands import audit, catalog, customers, doctor, erasure, identity, run, sample, serve
+from orchestration.commands import audit, catalog, customers, doctor, erasure, identity, matching, run, sample, serve
 from orchestration.commands.console import err, print_json
 from segmentation.errors import StrataError
 
@@ -35,6 +35,7 @@ app.command("segments")(customers.segments)
 app.command("explain")(customers.explain)
 app.command("lookup")(customers.lookup)
 app.add_typer(identity.group)
+app.add_typer(matching.group)
 app.add_typer(audit.group)
 app.command("erase")(erasure.erase)
 app.command("erasures")(erasure.erasures)

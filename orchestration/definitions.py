@@ -20,6 +20,7 @@ from orchestration.automation import behind_gates, build_automation_sensor
 from orchestration.dbt_project import StrataTranslator, load_project
 from orchestration.executors import build_executor
 from orchestration.jobs import REFRESH_ALL, Assets, build_jobs
+from orchestration.matching_training import train_matching
 from orchestration.resources import StrataResource
 from orchestration.schedules import build_schedules
 from orchestration.settings import Settings
@@ -54,7 +55,7 @@ def build_definitions(settings: Settings, parts: dict[str, Assets] | None = None
     return dg.Definitions(
         assets=[asset for part in parts.values() for asset in part],
         asset_checks=build_gate_checks(),
-        jobs=build_jobs(settings, parts),
+        jobs=[*build_jobs(settings, parts), train_matching],
         schedules=build_schedules(settings),
         sensors=[
             build_arrival_sensor(settings, REFRESH_ALL),

@@ -99,6 +99,11 @@ class Settings(BaseSettings):
         return self.data / "state" / "identity"
 
     @property
+    def matching_models_folder(self) -> Path:
+        """Where trained models of matching are, one file per version."""
+        return self.data / "state" / "matching"
+
+    @property
     def audit_folder(self) -> Path:
         """Where the audit log has its copy, out of the warehouse's reach."""
         return self.data / "state" / "audit"

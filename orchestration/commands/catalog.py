@@ -18,6 +18,7 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
     from segmentation.costs.pools import check_segments, load_pools
     from segmentation.features.contract import load_contract
     from segmentation.identity.catalog import load_identifier_rules
+    from segmentation.identity.matching.catalog import load_matching
     from segmentation.identity.purposes import load_purposes
     from segmentation.segments.catalog import read_catalog
     from segmentation.segments.compiled import CatalogSegment
@@ -38,6 +39,7 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
     check(lambda: load_mappings(folder / "sources"))
     check(lambda: load_identifier_rules(folder))
     check(lambda: load_purposes(folder))
+    check(lambda: load_matching(folder, models=settings.matching_models_folder))
     segments: list[CatalogSegment] = []
 
     def check_segment_files() -> None:
@@ -80,7 +82,7 @@ def _problem(error: CatalogError) -> CatalogProblem:
 
 
 def validate(as_json: Json = False) -> None:
-    """Check the whole catalog: mappings, identifiers, purposes, segments, pools, destinations.
+    """Check the whole catalog: mappings, identifiers, purposes, matching, segments, pools, destinations.
 
     Exit code 0: it can be used; warnings may remain. 1: it can't.
     """

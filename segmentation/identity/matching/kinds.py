@@ -1,6 +1,6 @@
 """Kinds of attributes: how a value is cleaned, in which steps two values agree, and what may find a pair.
 
-Belongs here: one `Feature` per kind, as SQL. Does not belong here: which attributes there are (`definition.py`,
+Belongs here: one `Feature` per kind, as SQL. Does not belong here: which attributes there are (`catalog.py`,
 `profile.py`), or how much each step weighs (`estimation.py`). Steps are tried in order, the strongest first; where
 either value is missing, the attribute says nothing.
 """

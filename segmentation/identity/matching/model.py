@@ -1,8 +1,8 @@
 """What training leaves behind, and all that scoring needs.
 
-Belongs here: the shape of a model. Does not belong here: training (`training.py`) or scoring (`scoring.py`). A model
-holds weights, keys and shares of frequent values (such as common surnames; none that fewer than five records have).
-It holds no record.
+Belongs here: the shape of a model. Does not belong here: training (`training.py`), scoring (`scoring.py`), or models as
+files (`model_files.py`). A model holds weights, keys and shares of frequent values (such as common surnames; none that
+fewer than five records have). It holds no record.
 """
 
 from collections.abc import Mapping
@@ -25,6 +25,7 @@ class MatchingModel:
         parameters: Weights and prior.
         frequencies: Of frequent values, by column.
         summary: Figures about data and training.
+        version: Its number; 0 where it is in no file.
     """
 
     kinds: Mapping[str, str]
@@ -32,6 +33,7 @@ class MatchingModel:
     parameters: Parameters
     frequencies: Mapping[str, Frequencies]
     summary: Mapping[str, int | float | str]
+    version: int = 0
 
     @property
     def features(self) -> tuple[Feature, ...]:

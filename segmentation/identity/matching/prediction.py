@@ -1,7 +1,7 @@
 """Matches of a table of records by a trained model: all of them, or those of new records alone.
 
 Belongs here: the steps from raw attributes to scored pairs. Does not belong here: which records there are
-(`records.py`), what was matched before (`matches.py`), or which groups pairs make (`clusters.py`).
+(`records.py`), what was compared before (`candidates.py`), or which groups pairs make (`clusters.py`).
 """
 
 import numpy as np

@@ -167,5 +167,5 @@ def _refused(what: str, expected: str) -> StrataError:
         f"no model can be learned: {what}",
         where="catalog/matching.yml, records",
         expected=expected,
-        repair="load records first, or name other columns; then: strata identity train-matching",
+        repair="load records first, or name other columns; then: strata matching train",
     )
