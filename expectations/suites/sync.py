@@ -1,7 +1,8 @@
 """What must be true of what destinations would receive before any of it is delivered.
 
 Belongs here: truths over `sync.candidate` (figures per view), `sync.candidate_values` (what destinations
-should hold) and `sync.candidate_changes` (what would change). Does not belong here: delivery itself, whose
+should hold), `sync.candidate_changes` (what would change) and `sync.candidate_deliveries` (what the next
+delivery would do to each destination, and whether the last one is proven). Does not belong here: delivery itself, whose
 receipts prove it (`segmentation/sync`).
 """
 
@@ -10,6 +11,7 @@ from expectations.truths import Suite, has_rows, holds_nowhere, is_one_of, is_un
 FIGURES = "candidate"
 VALUES = "candidate_values"
 CHANGES = "candidate_changes"
+DELIVERIES = "candidate_deliveries"
 
 _BUG = "report it with the sample rows: what is delivered must follow from what is published"
 
@@ -98,6 +100,31 @@ SUITE = Suite(
             """,
             expected="positions after the view's base, up to its head",
             repair=_BUG,
+        ),
+        holds_nowhere(
+            "deliveries_carry_their_proof",
+            DELIVERIES,
+            """
+            select destination, delivered_seq, commit_ref, log_ref, rows_wrong from {batch}
+            where is_delivered and not is_proven
+            """,
+            expected="for every destination that the ledger calls delivered, a receipt with the commit's reference as "
+            "the log has it, and no wrong row where it was read back",
+            repair="find what else writes to the state database of sync; then set the destination's status there to "
+            "'waiting' (table destinations): it is delivered and read back again",
+        ),
+        holds_nowhere(
+            "deliveries_change_few_members",
+            DELIVERIES,
+            """
+            select destination, members_held, members_changed, round(changed_ratio, 3) as changed_ratio,
+                max_changed_ratio
+            from {batch} where members_held >= 100 and changed_ratio > max_changed_ratio
+            """,
+            expected="a delivery that changes at most max_changed_ratio of the customers that the destination holds",
+            repair="see what changed: strata segments; where so much is meant to change for good, raise "
+            "max_changed_ratio of the destination in catalog/destinations.yml",
+            may_be_accepted=True,
         ),
         has_rows(
             "somebody_is_served",

@@ -1,8 +1,9 @@
 """The candidate: what each destination should hold, and what would change for it.
 
 Belongs here: the comparison of every view's effective state (``effective.py``) with what was published.
-Does not belong here: publishing (``publish.py``). Three tables result, for the gate and for publishing:
-``sync.candidate`` (one row of figures per view), ``sync.candidate_values`` and ``sync.candidate_changes``.
+Does not belong here: publishing (``publish.py``). Four tables result, for the gate and for publishing:
+``sync.candidate`` (one row of figures per view), ``sync.candidate_values``, ``sync.candidate_changes`` and
+``sync.candidate_deliveries`` (one row per destination, by ``outlook.py``).
 """
 
 from collections.abc import Collection, Sequence
@@ -12,6 +13,7 @@ from segmentation.run import Run, StageReport
 from segmentation.sync.catalog import DestinationBase, check_segments
 from segmentation.sync.effective import compute_values, contains_entry, find_population, listed_in
 from segmentation.sync.mirror import refresh_desired
+from segmentation.sync.outlook import write_outlook
 from segmentation.sync.state import CrashPoint, State, next_ref, no_crash
 from segmentation.sync.stores.contract import SEGMENTS_KEY
 from segmentation.sync.views import View, resolve_views
@@ -192,6 +194,7 @@ def build_candidate(
             for view in sorted(set(readers.values()), key=lambda view: view.view_id):
                 conditional = tuple(name for name in view.purposes if name not in unconditional_purposes)
                 _propose(con, state, view, conditional, [name for name, read in readers.items() if read == view])
+            write_outlook(con, state, run, enabled, readers)
             candidate_id = stamp_candidate(con, "sync", run)
     finally:
         state.close()

@@ -33,6 +33,7 @@ class DestinationBase(BaseModel):
         segments: ``all``, or the only segments that may leave for it.
         batch_size: Rows per delivered batch.
         max_staleness_seconds: Older answers than this are called stale.
+        max_changed_ratio: Share of its customers that one delivery may change; a larger one is held back.
         reconcile_every_seconds: How often the whole content is read back and compared; 0 is every time.
     """
 
@@ -47,6 +48,7 @@ class DestinationBase(BaseModel):
     owner: str = Field(min_length=1)
     batch_size: int = Field(default=10_000, ge=1, le=100_000)
     max_staleness_seconds: int = Field(ge=1)
+    max_changed_ratio: float = Field(default=0.5, gt=0, le=1)
     reconcile_every_seconds: int = Field(default=0, ge=0)
     enabled: bool = True
 

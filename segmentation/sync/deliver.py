@@ -49,6 +49,7 @@ class Delivery:
     epoch: int = 0
     position: Position | None = None
     head_seq: int = 0
+    head_ref: str = ""
     caught_up_seconds: int = 0
     facts: dict[str, object] = field(default_factory=dict)
 
@@ -91,7 +92,7 @@ class Worker:
         if self._ledger.is_paused(name):
             return Delivery(name, mode="paused", position=self._store.position(), head_seq=head.seq)
         claim, held = self._take_over()
-        done = Delivery(name, epoch=claim.epoch, head_seq=head.seq)
+        done = Delivery(name, epoch=claim.epoch, head_seq=head.seq, head_ref=head.ref)
         reason = why_load_anew(self._state, head, held, claim)
         if reason:
             done.mode, done.reason = "snapshot", reason
@@ -105,9 +106,22 @@ class Worker:
             claim.epoch, Confirmation(as_of, self._run.recorded_at, self._destination.max_staleness_seconds)
         )
         self._crash_point("after_confirm")
-        done.position = self._store.position()
-        self._ledger.finish(name, as_of)
+        done.position = self._read_position(done)
         return done
+
+    def _read_position(self, done: Delivery) -> Position:
+        """Return where the destination itself says it stands; the receipt bears that, not what it was told."""
+        found = self._store.position()
+        expected = (self._view_id, done.head_seq, done.head_ref)
+        if found is None or (found.view_id, found.seq, found.ref) != expected:
+            raise DestinationError(
+                f"destination {done.destination} does not stand where it was brought to: "
+                f"entry {found.seq if found else None} instead of {done.head_seq}",
+                where=self._store.where,
+                expected=f"entry {done.head_seq} of view {self._view_id}, commit {done.head_ref}",
+                repair="find what else writes to it, then `strata run --from sync`",
+            )
+        return found
 
     def _take_over(self) -> tuple[Takeover, Position]:
         before = self._store.position()
@@ -122,7 +136,7 @@ class Worker:
         source = self._state.snapshot(self._view_id)
         head, first = next(source)
         end = Position(self._view_id, claim.epoch, head.seq, head.ref, head.as_of, self._run.recorded_at)
-        done.head_seq = head.seq
+        done.head_seq, done.head_ref = head.seq, head.ref
 
         def rows() -> Iterator[list[Row]]:
             yield first

@@ -61,6 +61,27 @@ class Comparison:
         return self.differs + self.missing + self.extra
 
 
+@dataclass(frozen=True, slots=True)
+class LastDelivery:
+    """What the ledger says about a destination's last delivery, and what backs it.
+
+    Attributes:
+        view_id: View that it was last given; empty before the first delivery.
+        is_delivered: Whether it is said to hold everything there was.
+        seq: Entry of the log up to which it has everything, by its receipt.
+        ref: The commit's reference, as the receipt has it from the destination; ``None`` without a receipt.
+        log_ref: The reference that our log has for that entry; ``None`` where the log does not reach back.
+        rows_wrong: Rows found wrong when it was read back for the receipt; ``None`` where it was not read back.
+    """
+
+    view_id: str = ""
+    is_delivered: bool = False
+    seq: int | None = None
+    ref: str | None = None
+    log_ref: str | None = None
+    rows_wrong: int | None = None
+
+
 class Ledger:
     """Our side of all destinations, kept in the state database."""
 
@@ -106,16 +127,47 @@ class Ledger:
                 .values(acked_seq=seq, updated_at=self._run.recorded_at)
             )
 
-    def finish(self, destination: str, as_of: datetime) -> None:
-        """Note that a destination holds everything there is."""
-        with self._state.transaction() as connection:
-            self._set(connection, destination, status="delivered", last_error=None, as_of=as_of, lease_owner=None)
-
     def fail(self, destination: DestinationBase, message: str) -> None:
         """Note why a destination was not brought up to date."""
         with self._state.transaction() as connection:
             self._ensure(connection, destination)
             self._set(connection, destination.name, status="failed", last_error=message)
+
+    def last_delivery(self, destination: str) -> LastDelivery:
+        """Return what is known of a destination's last delivery."""
+        ours, receipts, found = DESTINATIONS.c, RECEIPTS.c, RECONCILIATIONS.c
+        with self._state.reading() as connection:
+            row = connection.execute(
+                select(ours.view_id, ours.epoch, ours.status).where(ours.destination == destination)
+            ).first()
+            if row is None:
+                return LastDelivery()
+            receipt = connection.execute(
+                select(receipts.seq, receipts.ref, receipts.digest, receipts.run_id)
+                .where(receipts.destination == destination, receipts.epoch == row.epoch)
+                .order_by(receipts.recorded_at.desc(), receipts.seq.desc())
+                .limit(1)
+            ).first()
+            if receipt is None:
+                return LastDelivery(row.view_id, row.status == "delivered")
+            # What was repaired is read once more: the row that counts is the one with the receipt's digest.
+            wrong = connection.execute(
+                select(found.differs + found.missing + found.extra).where(
+                    found.destination == destination,
+                    found.run_id == receipt.run_id,
+                    found.seq == receipt.seq,
+                    found.digest == receipt.digest,
+                    found.repaired == 0,
+                )
+            ).scalar()
+        return LastDelivery(
+            row.view_id,
+            row.status == "delivered",
+            receipt.seq,
+            receipt.ref,
+            self._state.ref_at(self._state.head(row.view_id), receipt.seq),
+            wrong,
+        )
 
     def last_reconciled_at(self, destination: str, view_id: str) -> datetime | None:
         """Return when a destination's content was last read back; ``None`` if never."""
@@ -180,7 +232,10 @@ class Ledger:
     def issue_receipt(
         self, destination: str, position: Position, *, mode: str, written: int, deleted: int, proof: Comparison | None
     ) -> None:
-        """Write the receipt of a finished delivery; with ``proof`` it says what was read back."""
+        """Write the receipt of a finished delivery, and with it that the destination holds everything there is.
+
+        With ``proof`` the receipt says what was read back.
+        """
         row = {
             "receipt_id": self._id("receipt", destination, position, proof.digest if proof else "", 0),
             "destination": destination,
@@ -199,6 +254,9 @@ class Ledger:
         }
         with self._state.transaction() as connection:
             connection.execute(upsert(connection, RECEIPTS), [row])
+            self._set(
+                connection, destination, status="delivered", last_error=None, as_of=position.as_of, lease_owner=None
+            )
 
     def _id(self, kind: str, destination: str, position: Position, digest: str, repaired: int) -> str:
         facts = (kind, destination, position.epoch, position.seq, position.ref, self._run.run_id, digest, repaired)

@@ -175,7 +175,7 @@ def _serve(
     try:
         delivery = Worker(state, ledger, destination, view_id, store, run, crash_point).deliver()
         if delivery.mode != "paused":
-            prove(con, state, ledger, destination, store, delivery, run)
+            prove(con, state, ledger, destination, store, delivery, run, crash_point)
         return delivery
     finally:
         store.close()

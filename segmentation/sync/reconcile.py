@@ -11,7 +11,7 @@ from segmentation.sync.catalog import DestinationBase
 from segmentation.sync.deliver import Delivery
 from segmentation.sync.faults import DestinationError
 from segmentation.sync.ledger import Comparison, Ledger
-from segmentation.sync.state import CHUNK_ROWS, Row, State
+from segmentation.sync.state import CHUNK_ROWS, CrashPoint, Row, State, no_crash
 from segmentation.sync.stores.contract import Position, Store
 from segmentation.warehouse import Connection, literal, scalar
 
@@ -81,10 +81,12 @@ def prove(
     store: Store,
     delivery: Delivery,
     run: Run,
+    crash_point: CrashPoint = no_crash,
 ) -> None:
     """Write the receipt of a delivery, with what the destination holds where a proof is due.
 
-    Rows that something else changed at the destination are put right and the destination is read once more.
+    Until it has its receipt, no delivery counts as one. Rows that something else changed at the destination are put
+    right and the destination is read once more.
 
     Raises:
         DestinationError: It does not hold what it should, even after the repair.
@@ -109,6 +111,7 @@ def prove(
                     repair="find what else writes to it, then `strata run --from sync`",
                 )
         delivery.facts |= {"held": proof.checked, "digest": proof.digest, "drift_repaired": drift}
+    crash_point("before_receipt")
     ledger.issue_receipt(
         destination.name,
         position,

@@ -1,6 +1,8 @@
 """For every stage: bad data closes its gate, nothing after it runs, what was good stays, and repair opens it."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +57,24 @@ def lose(*tables: str) -> tuple[Callable[[Any], object], Callable[[Any], object]
 def change(spoil: str, mend: str) -> tuple[Callable[[Any], object], Callable[[Any], object]]:
     """Change published tables with SQL, and change them back."""
     return (lambda house: house.sql(spoil)), (lambda house: house.sql(mend))
+
+
+def ask_state(house: Any, statement: str) -> None:
+    with closing(sqlite3.connect(house.settings.data / "state" / "sync.sqlite")) as state:
+        state.execute(statement)
+        state.commit()
+
+
+def lose_proof(house: Any) -> None:
+    ask_state(house, "update receipts set ref = '' where destination = 'online_store'")
+
+
+def find_proof(house: Any) -> None:
+    ask_state(
+        house,
+        "update receipts set ref = (select head_ref from views where views.view_id = receipts.view_id) "
+        "where destination = 'online_store'",
+    )
 
 
 NAMING_CUSTOMERS = (
@@ -119,6 +139,8 @@ DAMAGES = (
         ),
         "strata run --from segments",
     ),
+    Damage("sync", "deliveries_change_few_members", *lose("segments.membership"), "raise max_changed_ratio"),
+    Damage("sync", "deliveries_carry_their_proof", lose_proof, find_proof, "it is delivered and read back again"),
 )
 
 
@@ -132,7 +154,8 @@ SLOW = {"features": pytest.mark.slow}
 
 
 @pytest.mark.parametrize(
-    "damage", [pytest.param(damage, id=damage.stage, marks=SLOW.get(damage.stage, ())) for damage in DAMAGES]
+    "damage",
+    [pytest.param(damage, id=f"{damage.stage}-{damage.truth}", marks=SLOW.get(damage.stage, ())) for damage in DAMAGES],
 )
 def test_a_gate_holds(house: Any, damage: Damage) -> None:
     stage = damage.stage

@@ -27,6 +27,8 @@ MISTAKES = {
     "only_deletions_have_no_value": "update sync.candidate_changes set value = null where op = 'insert'",
     "changes_have_their_own_place_in_the_log": "update sync.candidate_changes set seq = 6",
     "changes_follow_what_was_delivered": "update sync.candidate_changes set seq = 4 where op = 'delete'",
+    "deliveries_carry_their_proof": "update sync.candidate_deliveries set is_proven = false",
+    "deliveries_change_few_members": "update sync.candidate_deliveries set changed_ratio = 0.51",
     "somebody_is_served": "delete from sync.candidate; delete from sync.candidate_changes",
     "destinations_are_stable": "update sync.candidate set deletes = 31",
 }
@@ -49,7 +51,17 @@ def good(con: Connection) -> Connection:
         "create table sync.candidate_changes as select 'online' as view_id, 5 as seq, 'delete' as op, "
         "'c_2' as customer_id, null::varchar as value union all select 'online', 6, 'insert', 'c_1', '{}'"
     )
+    con.execute(
+        "create table sync.candidate_deliveries as select 'store' as destination, 100 as members_held, "
+        "50 as members_changed, 0.5::double as changed_ratio, 0.5::double as max_changed_ratio, true as is_delivered, "
+        "4 as delivered_seq, 'r' as commit_ref, 'r' as log_ref, 0 as rows_wrong, true as is_proven"
+    )
     return con
+
+
+def test_a_small_destination_may_change_as_it_likes(good: Connection, check: Check) -> None:
+    good.execute("update sync.candidate_deliveries set members_held = 99, changed_ratio = 1")
+    assert check(good, SUITE) == set()
 
 
 def test_good_deliveries_pass(good: Connection, check: Check) -> None:

@@ -22,6 +22,8 @@ WITH_LOG = [
     ("after_apply_before_ack", 3),
     ("after_ack", 1),
     ("after_confirm", 1),
+    ("before_receipt", 1),
+    ("before_receipt", 2),
 ]
 WITH_SNAPSHOT = [("mid_snapshot", 1), ("mid_snapshot", 2), ("before_flip", 1), ("before_flip", 2), ("after_flip", 1)]
 
