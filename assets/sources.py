@@ -19,6 +19,7 @@ from segmentation.sources.candidate import build_candidate
 from segmentation.sources.entities import ENTITIES
 from segmentation.sources.mapping import load_mappings
 from segmentation.sources.publish import publish
+from segmentation.sources.reasons import UNKNOWN
 
 STAGE = stage("sources")
 
@@ -55,7 +56,8 @@ def publish_sources(context: dg.AssetExecutionContext, strata: StrataResource) -
         ledger.require_passed(con, STAGE.name, run)
         publish(con, run)
         reasons = con.execute(
-            "select entity, reason, count(*) as n from sources.quarantine group by all order by n desc, 1, 2 limit 20"
+            f"select entity, coalesce(reason_code, '{UNKNOWN}'), count(*) as n from sources.quarantine "
+            "group by all order by n desc, 1, 2 limit 20"
         ).fetchall()
         files = con.execute(
             "select entity, sum(rows_loaded)::bigint from sources.files group by 1 order by 2 desc, 1 limit 15"

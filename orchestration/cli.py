@@ -12,7 +12,19 @@ import duckdb
 import typer
 from rich.text import Text
 
-from orchestration.commands import audit, catalog, customers, doctor, erasure, identity, matching, run, sample, serve
+from orchestration.commands import (
+    audit,
+    catalog,
+    customers,
+    doctor,
+    erasure,
+    identity,
+    matching,
+    quarantine,
+    run,
+    sample,
+    serve,
+)
 from orchestration.commands.console import err, print_json
 from segmentation.errors import StrataError
 
@@ -31,6 +43,7 @@ app.command("sample")(sample.sample)
 app.command("run")(run.run)
 app.command("validate")(catalog.validate)
 app.command("check-source")(catalog.check_source)
+app.command("quarantine")(quarantine.quarantine)
 app.command("segments")(customers.segments)
 app.command("explain")(customers.explain)
 app.command("lookup")(customers.lookup)

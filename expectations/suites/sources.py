@@ -7,6 +7,7 @@ without new files has empty candidate tables and passes.
 
 from expectations.truths import Suite, holds_nowhere
 from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
+from segmentation.sources.reasons import BETWEEN, REJECTED
 
 FILES = "candidate_files"
 FIGURES = "candidate"
@@ -20,12 +21,9 @@ _REFUSED_FLOOR = 20
 _CHECK = "see what is wrong with it: strata check-source FILE; then correct the file or its mapping in catalog/sources"
 _BUG = "report it: no row may be lost between file, table and quarantine"
 
-#: Reasons that loading words itself start with the column concerned or say that a row is no row; any other reason is
-#: one that the mapping names under `reject`, so its author expects it.
-_OWN_REASON = (
-    r"(^|; )(("
-    + "|".join(sorted({column for entity in ENTITIES.values() for column in entity.column_names}))
-    + r"): |the row |the reject rule )"
+#: A cause other than one that the mapping names under `reject`, whose author expects it.
+_OWN_CAUSE = (
+    f"len(list_filter(string_split(reason_code, '{BETWEEN}'), lambda code: not starts_with(code, '{REJECTED}:'))) > 0"
 )
 _NAMES = [name for name, entity in ENTITIES.items() if set(IDENTITY_COLUMNS) <= set(entity.column_names)]
 _NAMING = ", ".join(f"'{name}'" for name in _NAMES)
@@ -54,7 +52,7 @@ SUITE = Suite(
             from {{batch}} as files
             join (
                 select source, entity, count(*) as n from sources.candidate_quarantine
-                where regexp_matches(reason, '{_OWN_REASON}') group by all
+                where {_OWN_CAUSE} group by all
             ) as refused using (source, entity)
             group by all
             having rows_refused >= {_REFUSED_FLOOR} and rows_refused > {_REFUSED_SHARE} * sum(files.rows_read)

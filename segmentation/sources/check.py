@@ -25,12 +25,14 @@ from segmentation.sources.landing import LandedFile, find_link, fingerprint, for
 from segmentation.sources.reader import open_rows, peek_columns
 from segmentation.sources.rows import FileRows
 from segmentation.sources.staging import OpenFile, missing_columns, require_columns, stage_rows
-from segmentation.sources.summary import REASON_KIND
 from segmentation.sources.tables import DRAFT_QUARANTINE, create_drafts, ensure_entity_tables
 from segmentation.warehouse import Connection
 
 #: The trial's clock; nothing that a trial says depends on it.
 _TRIAL = Run("check-source", datetime(1970, 1, 1), datetime(1970, 1, 1))  # noqa: DTZ001 - tables hold naive UTC
+
+#: SQL for a reason without the value it shows, to count reasons of one kind.
+_REASON_KIND = "regexp_replace(reason, '''.*?'' is not ', '… is not ', 'gs')"
 
 #: Least share of a feed's columns that a file must have to be taken for one of its files.
 _LEAST_SHARE = 0.5
@@ -41,6 +43,7 @@ class QuarantinedRow:
     """A row that would go to quarantine."""
 
     line: int
+    reason_code: str
     reason: str
     raw: str
 
@@ -209,11 +212,12 @@ def _try_entity(
     staged = stage_rows(con, _TRIAL, [OpenFile(file, 1, rows)], mapping)[1]
     duplicate = sum(drop_duplicates(con, mapping.canonical).duplicate.values())
     shown = con.execute(
-        f"select line, reason, cast(raw as varchar) from {DRAFT_QUARANTINE} where entity = ? order by line limit ?",
+        f"select line, reason_code, reason, cast(raw as varchar) from {DRAFT_QUARANTINE} "
+        "where entity = ? order by line limit ?",
         [mapping.entity, sample],
     ).fetchall()
     reasons = con.execute(
-        f"select {REASON_KIND} as kind, count(*) as n from {DRAFT_QUARANTINE} "
+        f"select {_REASON_KIND} as kind, count(*) as n from {DRAFT_QUARANTINE} "
         "where entity = ? group by kind order by n desc, kind limit ?",
         [mapping.entity, sample],
     ).fetchall()
@@ -225,7 +229,7 @@ def _try_entity(
         rows_folded=staged.folded,
         rows_duplicate=duplicate,
         rows_quarantined=staged.quarantined,
-        quarantined=tuple(QuarantinedRow(int(line), str(reason), str(raw)) for line, reason, raw in shown),
+        quarantined=tuple(QuarantinedRow(int(line), *map(str, texts)) for line, *texts in shown),
         reasons={str(kind): int(count) for kind, count in reasons},
     )
 

@@ -1,14 +1,25 @@
 """A mapping as SQL: from the raw columns of a file to typed canonical values, with a reason for every refusal.
 
-Belongs here: casts, required values, reject rules, and the wording of reasons. Does not belong here: reading
-files (`reader.py`) or writing rows (`staging.py`). No value is shifted or guessed in silence: one that
-its type can't hold is refused; decimals alone are rounded, to their column's scale.
+Belongs here: casts, required values, reject rules, and the wording of their reasons. Does not belong here: reading
+files (`reader.py`), writing rows (`staging.py`) or the codes of reasons (`reasons.py`). No value is shifted or guessed
+in silence: one that its type can't hold is refused; decimals alone are rounded, to their column's scale.
 """
 
 from dataclasses import dataclass
 
 from segmentation.sources.entities import Column
-from segmentation.sources.feeds import ColumnRule, EntityMapping
+from segmentation.sources.feeds import ColumnRule, EntityMapping, RejectRule
+from segmentation.sources.reasons import (
+    MISSING,
+    NOT_COMPUTED,
+    REJECTED,
+    UNDECIDED,
+    WRONG_TYPE,
+    Cause,
+    code_of,
+    codes_sql,
+    words_sql,
+)
 from segmentation.warehouse import literal, quote
 
 _KINDS = {
@@ -33,11 +44,13 @@ class Projection:
         typed: Select list of level two: typed values under their canonical names.
         accepted: Condition over level two: the row is whole.
         reason: Expression over level two: why it is not; empty text for an accepted row.
+        reason_code: The same, as codes of `reasons.py`, for programs: without any value of the row.
     """
 
     typed: tuple[str, ...]
     accepted: str
     reason: str
+    reason_code: str
 
 
 def raw_select(mapping: EntityMapping, null_values: tuple[str, ...], types: dict[str, str]) -> tuple[str, ...]:
@@ -84,13 +97,11 @@ def project(mapping: EntityMapping, types: dict[str, str]) -> Projection:
         types: DuckDB types of the level-one columns; an expression's is its struct's field.
     """
     columns = {column.name: column for column in mapping.canonical.columns}
-    typed, conditions, reasons = [], [], []
+    typed, conditions = [], []
+    causes: list[list[Cause]] = []
     for index, reject in enumerate(mapping.reject):
         conditions.append(f"(x{index} is not null and x{index}.v is not true)")
-        reasons.append(
-            f"case when x{index} is null then {literal(f'the reject rule can not be computed: {reject.when}')} "
-            f"when x{index}.v then {literal(reject.reason)} end"
-        )
+        causes.append(_reject_causes(index, reject))
     for index, (name, rule) in enumerate(mapping.columns.items()):
         column = columns[name]
         value = f"r{index}.v" if rule.parsed else f"r{index}"
@@ -98,9 +109,9 @@ def project(mapping: EntityMapping, types: dict[str, str]) -> Projection:
         cast = cast_value(value, given, column.type, rule.format)
         typed.append(f"{cast} as {quote(name)}")
         conditions += _conditions(index, rule, column, is_cast=cast != value, value=value)
-        reasons.append(_column_reason(index, rule, column, value))
+        causes.append(_column_causes(index, rule, column, value))
     accepted = " and ".join(conditions) or "true"
-    return Projection(tuple(typed), accepted, f"concat_ws('; ', {', '.join(reasons)})")
+    return Projection(tuple(typed), accepted, words_sql(causes), codes_sql(causes))
 
 
 def _conditions(index: int, rule: ColumnRule, column: Column, *, is_cast: bool, value: str) -> list[str]:
@@ -114,22 +125,29 @@ def _conditions(index: int, rule: ColumnRule, column: Column, *, is_cast: bool, 
     return conditions
 
 
-def _column_reason(index: int, rule: ColumnRule, column: Column, value: str) -> str:
+def _reject_causes(index: int, rule: RejectRule) -> list[Cause]:
+    failure = f"the reject rule can not be computed: {rule.when}"
+    return [
+        Cause(f"x{index} is null", code_of(UNDECIDED, rule.reason), literal(failure)),
+        Cause(f"x{index}.v", code_of(REJECTED, rule.reason), literal(rule.reason)),
+    ]
+
+
+def _column_causes(index: int, rule: ColumnRule, column: Column, value: str) -> list[Cause]:
     name = column.name
-    cases = []
+    causes = []
     if rule.parsed:
         failure = f"{name}: can not be computed from the row: {rule.expression}"
-        cases.append(f"when r{index} is null then {literal(failure)}")
+        causes.append(Cause(f"r{index} is null", code_of(NOT_COMPUTED, name), literal(failure)))
     kind = _KINDS.get(column.type, f"a number of type {column.type}")
     suffix = f" (format {rule.format})" if rule.format else ""
     shown = f"left(cast({value} as varchar), {_SHOWN})"
-    cases.append(
-        f"when {value} is not null and {quote(name)} is null "
-        f"then concat({literal(f'{name}: ')}, '''', {shown}, '''', {literal(f' is not {kind}{suffix}')})"
-    )
+    wrong = f"concat({literal(f'{name}: ')}, '''', {shown}, '''', {literal(f' is not {kind}{suffix}')})"
+    causes.append(Cause(f"{value} is not null and {quote(name)} is null", code_of(WRONG_TYPE, name), wrong))
     if column.required:
-        cases.append(f"when {value} is null then {literal(f'{name}: required value is missing')}")
-    return f"case {' '.join(cases)} end"
+        missing = literal(f"{name}: required value is missing")
+        causes.append(Cause(f"{value} is null", code_of(MISSING, name), missing))
+    return causes
 
 
 def cast_value(value: str, given: str, wanted: str, text_format: str | None) -> str:

@@ -7,8 +7,9 @@ Does not belong here: reading the file (`reader.py`) or rows whose values are wr
 from dataclasses import dataclass
 
 from segmentation.sources.feeds import LINE_COLUMN
+from segmentation.sources.reasons import MALFORMED, NO_OBJECT, UNREADABLE
 from segmentation.sources.text import TextFile
-from segmentation.warehouse import Connection
+from segmentation.warehouse import Connection, literal
 
 #: The engine's own name for a row's place in a Parquet file, from 0; text rows have one too. No file may have it.
 POSITION_COLUMN = "file_row_number"
@@ -37,7 +38,7 @@ class FileTables:
 
     @property
     def malformed(self) -> str:
-        """Rows that are no rows: ``(line, reason, raw)``."""
+        """Rows that are no rows: ``(line, reason_code, reason, raw)``."""
         return f"source_file_{self.number}_malformed"
 
     @property
@@ -62,7 +63,7 @@ class FileRows:
         columns: The file's columns and their DuckDB types, in order.
         raw: SQL for a row as JSON.
         rows_read: Data rows, the malformed ones included.
-        malformed: Relation ``(line, reason, raw)`` of rows that are no rows; ``None`` where all are.
+        malformed: Relation ``(line, reason_code, reason, raw)`` of rows that are no rows; ``None`` where all are.
     """
 
     relation: str
@@ -79,24 +80,23 @@ def note_rejects(
     if not con.execute(f"select 1 from {tables.rejects} limit 1").fetchall():
         return 0
     runs = text.blank_runs() if lines_before_data else []
+    named = ", ".join(
+        f"({literal(said)}, {literal(code)}, {literal(words.format(longest_row=longest_row))})"
+        for said, (code, words) in MALFORMED.items()
+    )
     found = con.execute(
         f"""
         create or replace temp table {tables.malformed} as
         select
             -- A refused row's position may be that of the blank lines before it, so whole runs are counted.
             line - {lines_before_data} - coalesce(blank.lines, 0) as line,
-            case error_type
-                when 'MISSING COLUMNS' then 'the row has too few columns'
-                when 'TOO MANY COLUMNS' then 'the row has too many columns'
-                when 'UNQUOTED VALUE' then 'the row has a broken quote'
-                when 'INVALID ENCODING' then 'the row holds bytes that are not of the file''s encoding'
-                when 'LINE SIZE OVER MAXIMUM' then 'the row is longer than {longest_row} bytes'
-                else concat('the row can not be read: ', error_type)
-            end as reason,
+            coalesce(named.code, '{UNREADABLE}') as reason_code,
+            coalesce(named.words, concat('the row can not be read: ', error_type)) as reason,
             json_object('_row', csv_line) as raw
         from {tables.rejects} as refused
         asof left join (select unnest(?::bigint[]) as begins, unnest(?::bigint[]) as lines) as blank
         on refused.line_byte_position >= blank.begins
+        left join (values {named}) as named (said, code, words) on named.said = cast(refused.error_type as varchar)
         qualify row_number() over (partition by line, line_byte_position order by column_idx, error_type) = 1
         """,
         [[begins for begins, _ in runs], [lines for _, lines in runs]],
@@ -133,10 +133,13 @@ def note_lines_that_are_no_objects(con: Connection, tables: FileTables, lines: s
         lines: Relation of numbered lines.
         text_column: The column of it that holds the line; null in a blank one.
     """
-    con.execute(f"create temp table if not exists {tables.malformed} (line bigint, reason varchar, raw json)")
+    con.execute(
+        f"create temp table if not exists {tables.malformed} "
+        "(line bigint, reason_code varchar, reason varchar, raw json)"
+    )
     is_object = f"starts_with(ltrim({text_column}, ' \t\r'), '{{') and json_valid({text_column})"
     found = con.execute(
-        f"insert into {tables.malformed} select {LINE_COLUMN}, 'the row is not a JSON object', "
+        f"insert into {tables.malformed} select {LINE_COLUMN}, '{NO_OBJECT}', 'the row is not a JSON object', "
         f"json_object('_row', {text_column}) from {lines} where {text_column} is not null and not ({is_object})"
     ).fetchall()
     return int(found[0][0])

@@ -24,6 +24,9 @@ create table if not exists sources.quarantine (
     source varchar not null,
     path varchar not null,
     line bigint not null,
+    -- Codes of reasons.py, without any value; null in rows from before there were codes.
+    reason_code varchar,
+    -- In words, which may show a value.
     reason varchar not null,
     raw json not null,
     run_id varchar not null,

@@ -240,18 +240,19 @@ def _write_refused_rows(
     level_one = _level_one(files[0], mapping, f"({missing})", FILE_COLUMN, "_path", "_raw")
     # `is not true` and not `not`: a condition that comes out null must not drop the row from both passes.
     refused = (
-        f"select {FILE_COLUMN}, _path, {LINE_COLUMN} as line, {projection.reason} as reason, _raw as raw "
+        f"select {FILE_COLUMN}, _path, {LINE_COLUMN} as line, {projection.reason_code} as reason_code, "
+        f"{projection.reason} as reason, _raw as raw "
         f"from (select *, {', '.join(projection.typed)} from ({level_one})) where ({projection.accepted}) is not true"
     )
     malformed = [
-        f"select {_file_facts(opened)}, line, reason, raw from {opened.rows.malformed}"
+        f"select {_file_facts(opened)}, line, reason_code, reason, raw from {opened.rows.malformed}"
         for opened in files
         if opened.rows.malformed
     ]
     everything = " union all ".join([refused, *malformed])
     con.execute(
         f"insert into {DRAFT_QUARANTINE} "
-        f"select {FILE_COLUMN}, ?, ?, _path, line, reason, raw, ?, ? from ({everything})",
+        f"select {FILE_COLUMN}, ?, ?, _path, line, reason_code, reason, raw, ?, ? from ({everything})",
         [mapping.entity, files[0].file.source, run.run_id, run.recorded_at],
     )
     con.execute(f"drop table {_MISSING}")

@@ -19,9 +19,6 @@ from segmentation.warehouse import Connection
 #: Most frequent reasons of the quarantine that a report shows.
 _REASONS_SHOWN = 10
 
-#: SQL for a reason without the value it shows, to count reasons of one kind.
-REASON_KIND = "regexp_replace(reason, '''.*?'' is not ', '… is not ', 'gs')"
-
 _FILES = """
 create or replace table sources.candidate_files (
     file_id bigint not null, entity varchar not null, source varchar not null, path varchar not null,
@@ -238,8 +235,8 @@ def report(
     ).fetchall()[0]
     names = ("read", "duplicate", "late", "quarantined")
     reasons = con.execute(
-        f"select {REASON_KIND} as kind, count(*) as n from sources.candidate_quarantine "
-        "group by kind order by n desc, kind limit ?",
+        "select reason_code, count(*) as n from sources.candidate_quarantine "
+        "group by reason_code order by n desc, reason_code limit ?",
         [_REASONS_SHOWN],
     ).fetchall()
     new = {entry.file_id for entry in entries.values()}
@@ -251,7 +248,7 @@ def report(
             "files_seen": files_seen,
             "files_new": len(new),
             "files_rejected": rejected,
-            "quarantine_reasons": {str(kind): int(count) for kind, count in reasons},
+            "quarantine_reasons": {str(code): int(count) for code, count in reasons},
             "findings": [f"{item.message}; {item.repair}" for item in findings],
         },
     )

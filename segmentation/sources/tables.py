@@ -12,7 +12,7 @@ DRAFT_QUARANTINE = "sources.draft_quarantine"
 
 _QUARANTINE_COLUMNS = """
     file_id bigint not null, entity varchar not null, source varchar not null, path varchar not null,
-    line bigint not null, reason varchar not null, raw json not null,
+    line bigint not null, reason_code varchar not null, reason varchar not null, raw json not null,
     run_id varchar not null, recorded_at timestamp not null
 """
 

@@ -17,11 +17,11 @@ Check = Callable[[Connection, Suite], set[str]]
 FILES = "sources.candidate_files"
 
 
-def refuse(reason: str, rows: int) -> str:
+def refuse(code: str, rows: int) -> str:
     """Refuse that many more of 100 rows of a file."""
     return (
-        f"insert into sources.candidate_quarantine select 1, 'orders', 'shop', 'orders/a.csv', i, '{reason}', '{{}}', "
-        f"'run-1', now()::timestamp from range({rows}) as r(i); "
+        f"insert into sources.candidate_quarantine select 1, 'orders', 'shop', 'orders/a.csv', i, '{code}', 'so', "
+        f"'{{}}', 'run-1', now()::timestamp from range({rows}) as r(i); "
         f"update {FILES} set rows_quarantined = rows_quarantined + {rows}, rows_duplicate = rows_duplicate - {rows}"
     )
 
@@ -30,7 +30,7 @@ MISTAKES = {
     "every_file_is_readable": (
         f"insert into {FILES} select * replace ('rejected' as status, 0 as rows_quarantined) from {FILES}"
     ),
-    "few_rows_are_refused": refuse("channel: it is odd; order_id: required value is missing", 20),
+    "few_rows_are_refused": refuse("rejected:channel is odd; missing_value:order_id", 20),
     "no_file_is_refused_whole": f"update {FILES} set rows_read = 2, rows_loaded = 0, rows_duplicate = 0",
     "every_row_is_accounted_for": f"update {FILES} set rows_read = 101",
     "loaded_rows_are_in_their_table": "delete from sources.candidate_orders where line = 1",
@@ -72,8 +72,8 @@ def good(rerun: Connection) -> Connection:
         "timestamp '2026-11-01' as recorded_at from range(90) as r(i)"
     )
     rerun.execute(
-        "insert into sources.candidate_quarantine select 1, 'orders', 'shop', 'orders/a.csv', i, 'a test order', "
-        "'{}', 'run-1', timestamp '2026-11-01' from range(2) as r(i)"
+        "insert into sources.candidate_quarantine select 1, 'orders', 'shop', 'orders/a.csv', i, "
+        "'rejected:a test order', 'a test order', '{}', 'run-1', timestamp '2026-11-01' from range(2) as r(i)"
     )
     rerun.execute(
         f"insert into {FILES} by name select 1 as file_id, 'orders' as entity, 'shop' as source, "
@@ -96,28 +96,28 @@ def test_a_run_without_new_files_passes(rerun: Connection, check: Check) -> None
 
 
 @pytest.mark.parametrize(
-    ("reason", "rows"), [("a test order", 60), ("order_id: required value is missing", 19)], ids=["named", "too few"]
+    ("code", "rows"), [("rejected:a test order", 60), ("missing_value:order_id", 19)], ids=["named", "too few"]
 )
-def test_expected_or_rare_dirt_closes_nothing(good: Connection, check: Check, reason: str, rows: int) -> None:
+def test_expected_or_rare_dirt_closes_nothing(good: Connection, check: Check, code: str, rows: int) -> None:
     good.execute(f"update {FILES} set rows_duplicate = 68, rows_loaded = 30; delete from sources.candidate_orders")
     good.execute("update sources.candidate set rows_loaded = 0")
-    good.execute(refuse(reason, rows))
+    good.execute(refuse(code, rows))
     assert check(good, SUITE) == set()
 
 
 @pytest.mark.parametrize(
-    "reason",
+    "code",
     [
-        "quantity: ''x'' is not a whole number",
-        "the row has too few columns",
-        "the reject rule can not be computed: a > 1",
-        "a test order; order_id: required value is missing",
+        "wrong_type:quantity",
+        "too_few_columns",
+        "reject_not_computed:a test order",
+        "rejected:a test order; missing_value:order_id",
     ],
 )
-def test_every_reason_that_no_mapping_names_counts(good: Connection, check: Check, reason: str) -> None:
+def test_every_reason_that_no_mapping_names_counts(good: Connection, check: Check, code: str) -> None:
     good.execute(f"update {FILES} set rows_duplicate = 68, rows_loaded = 30; delete from sources.candidate_orders")
     good.execute("update sources.candidate set rows_loaded = 0")
-    good.execute(refuse(reason, 20))
+    good.execute(refuse(code, 20))
     assert check(good, SUITE) == {"few_rows_are_refused"}
 
 

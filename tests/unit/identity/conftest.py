@@ -60,8 +60,9 @@ class World:
         """Add one row that loading refused."""
         self.line += 1
         self.con.execute(
-            "insert into sources.quarantine (file_id, entity, source, path, line, reason, raw, run_id, recorded_at) "
-            "values (1, 'orders', 'shop', 'orders.csv', ?, 'no moment', ?, 'load', ?)",
+            "insert into sources.quarantine "
+            "(file_id, entity, source, path, line, reason_code, reason, raw, run_id, recorded_at) "
+            "values (1, 'orders', 'shop', 'orders.csv', ?, 'missing_value:ordered_at', 'no moment', ?, 'load', ?)",
             [self.line, raw, START],
         )
 

@@ -65,6 +65,16 @@ def test_bad_values_go_to_quarantine_with_their_reasons(yard, tickets_csv: Lines
         (8, "the row has too many columns"),
         (9, "the row has a broken quote"),
     ]
+    assert yard.rows("select reason_code from sources.candidate_quarantine order by line") == [
+        ("missing_value:ticket_id",),
+        ("missing_value:ticket_status; wrong_type:opened_at",),
+        ("wrong_type:csat_score",),
+        ("wrong_type:csat_score",),
+        ("wrong_type:opened_at; wrong_type:updated_at; wrong_type:csat_score",),
+        ("too_few_columns",),
+        ("too_many_columns",),
+        ("broken_quote",),
+    ]
     raws = dict(yard.rows("select line, raw::varchar from sources.candidate_quarantine"))
     assert json.loads(raws[3])["opened"] == "32/13/2026"
     assert json.loads(raws[7]) == {"_row": "t7,open"}
