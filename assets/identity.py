@@ -35,7 +35,8 @@ TABLES = {
     "customer_aliases": "Old customer ids and the id that took over.",
     "customer_accounts": "Which accounts a customer belongs to.",
     "customer_consents": "Consent per customer and purpose as of the run; no row means no.",
-    "profiles": "One profile per customer: the best known value of each attribute.",
+    "profiles": "One profile per customer: the best known value of each attribute, who stated it, and when.",
+    "profile_conflicts": "Attributes that sources state differently of one customer, with every value.",
     "events": "What happened to customer ids: create, merge, split, unmerge, retire.",
 }
 

@@ -19,6 +19,7 @@ READABLE_TABLES: tuple[tuple[str, str], ...] = (
     ("identity", "events"),
     ("identity", "metrics"),
     ("identity", "profiles"),
+    ("identity", "profile_conflicts"),
     ("identity", "rules"),
     ("identity", "publications"),
     ("identity", "acknowledgements"),

@@ -19,6 +19,7 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
     from segmentation.features.contract import load_contract
     from segmentation.identity.catalog import load_identifier_rules
     from segmentation.identity.matching.catalog import load_matching
+    from segmentation.identity.profile_rules import load_profile_rules
     from segmentation.identity.purposes import load_purposes
     from segmentation.segments.catalog import read_catalog
     from segmentation.segments.compiled import CatalogSegment
@@ -39,6 +40,7 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
     check(lambda: load_mappings(folder / "sources"))
     check(lambda: load_identifier_rules(folder))
     check(lambda: load_purposes(folder))
+    check(lambda: load_profile_rules(folder))
     check(lambda: load_matching(folder, models=settings.matching_models_folder))
     segments: list[CatalogSegment] = []
 

@@ -6,11 +6,13 @@ import typer
 from rich.text import Text
 
 from orchestration.commands.console import Json, format_cell, format_money, out, print_json, table
+from orchestration.commands.profile_view import profile_table
 from orchestration.commands.segment_summary import summarise_segments
 from orchestration.settings import Settings, now
 from segmentation.errors import NotFoundError
 from segmentation.segments.evaluation import Clause
 from segmentation.segments.explain import SegmentExplanation
+from segmentation.warehouse import table_exists
 
 Customer = Annotated[str, typer.Argument(help="Customer id, a former one, or any identifier such as an e-mail.")]
 
@@ -86,16 +88,17 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say why a customer is in a segment or not: rule, values, version, overrides, consent, identity."""
-    from segmentation.identity.explain import customer_identifiers, resolve_customer
+    from segmentation.identity.explain import customer_identifiers, resolve_customer, stated_values
     from segmentation.segments.explain import explain as why
 
     settings = Settings.load()
     with settings.warehouse.read() as con:
         customer_id = resolve_customer(con, customer)
         identifiers = customer_identifiers(con, customer_id)
+        profile = stated_values(con, customer_id) if table_exists(con, "identity", "profile_conflicts") else []
         explanation = why(con, customer_id, segment)
     if as_json:
-        print_json({**explanation.as_dict(), "identifiers": identifiers})
+        print_json({**explanation.as_dict(), "identifiers": identifiers, "profile": profile})
         return
     out.print(Text(customer_id, style="bold"), f"as of {explanation.as_of:%Y-%m-%d %H:%M}")
     merged = explanation.identity.get("merged_ids")
@@ -103,6 +106,9 @@ def explain(
         out.print(Text(f"formerly also {merged}", style="dim"))
     rows = [(one.id_type, one.id_value, one.last_seen_at, "; ".join(one.evidence[:2])) for one in identifiers]
     out.print(table(["identifier", "value", "last seen", "evidence"], rows, title="Who"))
+    if profile:
+        out.print()
+        out.print(profile_table(profile))
     out.print()
     if segment is None:
         facts = [(one.segment_key, one.is_member, one.since, one.sentence) for one in explanation.segments]

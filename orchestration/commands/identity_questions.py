@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from orchestration.commands.console import Json, hint_table, out, print_json, table
+from orchestration.commands.profile_view import profile_table
 from orchestration.settings import Settings
 from segmentation.errors import NotFoundError, StrataError
 from segmentation.identity.catalog import load_identifier_rules
@@ -77,11 +78,11 @@ def _reading(settings: Settings) -> Iterator[Connection]:
         StrataError: Nothing has been published by this version yet.
     """
     with settings.warehouse.read() as con:
-        if not (table_exists(con, "identity", "rules") and table_exists(con, "identity", "publications")):
+        if not (table_exists(con, "identity", "rules") and table_exists(con, "identity", "profile_conflicts")):
             raise StrataError(
                 "the readers' copy is of an older version",
                 where=str(settings.warehouse.published_path),
-                expected="a copy with identity.rules and identity.publications",
+                expected="a copy with identity.rules and identity.profile_conflicts",
                 repair="strata run",
             )
         yield con
@@ -113,6 +114,9 @@ def _show_dossier(dossier: Dossier, types: dict[int, str]) -> None:
     ]
     header = ["identifier", "value", "", "first seen", "last seen", "evidence"]
     out.print(table(header, rows, title="Identifiers"))
+    if dossier.profile:
+        out.print()
+        out.print(profile_table(dossier.profile))
     if dossier.refused:
         refused = [
             (f"{one.inside.id_type} {one.inside.id_value}", f"{one.outside.id_type} {one.outside.id_value}", one.reason)

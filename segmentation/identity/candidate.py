@@ -77,7 +77,7 @@ def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog, *, solv
         write_lookup(con)
         write_accounts(con, run, rules)
         counted |= write_consents(con, run, catalog)
-        write_profiles(con, run, rules)
+        write_profiles(con, run, catalog)
         figures = write_figures(con, run, rules, counted)
         con.execute("drop view node_observations")
         for table in _TEMPORARY:

@@ -1,13 +1,13 @@
 """What `catalog/identifiers.yml` says: types of identifiers, their limits, and which rows are evidence.
 
-Belongs here: reading and checking the file. Does not belong here: consent purposes (`purposes.py`), or
-applying the rules (`values.py`, `guards.py`, `admission.py`).
+Belongs here: reading and checking the file. Does not belong here: consent purposes (`purposes.py`), what
+profiles prefer (`profile_rules.py`), or applying the rules (`values.py`, `guards.py`, `admission.py`).
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from segmentation.documents import Document, read_document, refuse
 from segmentation.errors import CatalogProblem, did_you_mean
 from segmentation.identity.decisions import BlockPattern, CatalogDecision
+from segmentation.identity.profile_rules import ProfileRules, load_profile_rules
 from segmentation.identity.purposes import Purposes, load_purposes
 from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
 
@@ -130,15 +131,16 @@ class IdentityCatalog:
 
     rules: IdentifierRules
     purposes: Purposes
+    profile: ProfileRules = field(default_factory=ProfileRules)
 
 
 def load_identity_catalog(folder: Path) -> IdentityCatalog:
-    """Read ``identifiers.yml`` and ``purposes.yml`` in ``folder``.
+    """Read ``identifiers.yml``, ``purposes.yml`` and ``profile.yml`` in ``folder``.
 
     Raises:
         CatalogProblems: A file is missing or says something that can't be meant; names file and line of each.
     """
-    return IdentityCatalog(load_identifier_rules(folder), load_purposes(folder))
+    return IdentityCatalog(load_identifier_rules(folder), load_purposes(folder), load_profile_rules(folder))
 
 
 def load_identifier_rules(folder: Path) -> IdentifierRules:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from segmentation.identity.evidence_paths import Place, read_places
-from segmentation.identity.explain import CustomerIdentifier, customer_identifiers
+from segmentation.identity.explain import CustomerIdentifier, StatedValue, customer_identifiers, stated_values
 from segmentation.identity.operator_rules import Rule, read_rules
 from segmentation.identity.rule_words import explain_refusal
 from segmentation.warehouse import Connection
@@ -63,6 +63,7 @@ class Dossier:
         created_at: As of which run it got its id.
         former_ids: Ids that lead to it.
         identifiers: What it consists of.
+        profile: What sources state of it: the values of its profile, and those that contradict them.
         refused: Evidence at its identifiers that joined nothing, the strongest first.
         refused_count: How many of those there are.
         events: What happened to its id, the newest first.
@@ -74,6 +75,7 @@ class Dossier:
     created_at: datetime
     former_ids: tuple[str, ...]
     identifiers: tuple[CustomerIdentifier, ...]
+    profile: tuple[StatedValue, ...]
     refused: tuple[RefusedEdge, ...]
     refused_count: int
     events: tuple[IdentityEvent, ...]
@@ -109,6 +111,7 @@ def open_dossier(con: Connection, customer_id: str) -> Dossier:
         created_at,
         tuple(str(old) for (old,) in former),
         identifiers,
+        tuple(stated_values(con, customer_id)),
         refused,
         refused_count,
         tuple(IdentityEvent(*row) for row in events),

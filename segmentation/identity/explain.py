@@ -9,6 +9,7 @@ from datetime import datetime
 
 from segmentation.errors import NotFoundError
 from segmentation.identity.normalise import NORMALISERS
+from segmentation.identity.profile_rules import ATTRIBUTES
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection
 
@@ -34,6 +35,45 @@ class CustomerIdentifier:
     first_seen_at: datetime
     last_seen_at: datetime
     evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatedValue:
+    """One value that sources state of a customer's attribute.
+
+    Attributes:
+        attribute: Which one.
+        value: The value.
+        stated_by: Who stated it, as ``source/entity``; ``None`` in a profile that an older version published.
+        seen_at: When they did, UTC; ``None`` likewise.
+        is_golden: Whether it stands in the profile; the others contradict it.
+        n_obs: Current rows that state it; ``None`` where nothing contradicts it.
+    """
+
+    attribute: str
+    value: str
+    stated_by: str | None
+    seen_at: datetime | None
+    is_golden: bool
+    n_obs: int | None
+
+
+def stated_values(con: Connection, customer_id: str) -> list[StatedValue]:
+    """Return the values of a customer's profile, each followed by those that contradict it, the better first."""
+    columns = ", ".join(f"{name}, {name}_source, {name}_at" for name in ATTRIBUTES)
+    rows = con.execute(f"select {columns} from identity.profiles where customer_id = ?", [customer_id]).fetchall()
+    conflicts = con.execute(
+        "select attribute, value, source || '/' || entity, seen_at, value_rank = 1, n_obs "
+        "from identity.profile_conflicts where customer_id = ? order by attribute, value_rank",
+        [customer_id],
+    ).fetchall()
+    contradicted = {attribute for attribute, *_ in conflicts}
+    found = [StatedValue(*row) for row in conflicts]
+    for row in rows:
+        for name, value, source, moment in zip(ATTRIBUTES, row[::3], row[1::3], row[2::3], strict=True):
+            if value is not None and name not in contradicted:
+                found.append(StatedValue(name, value, source, moment, True, None))
+    return sorted(found, key=lambda one: ATTRIBUTES.index(one.attribute))
 
 
 def customer_identifiers(con: Connection, customer_id: str) -> list[CustomerIdentifier]:

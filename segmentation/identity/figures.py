@@ -18,6 +18,7 @@ _QUERIES = {
     "n_edges_rejected": "select count(*) from identity.candidate_edges where not admitted",
     "n_customers": "select count(*) from identity.candidate_customers where status = 'active'",
     "n_customers_known": "select count(*) from identity.candidate_profiles where is_known",
+    "n_contradictions": "select count(*) from identity.candidate_profile_conflicts where value_rank = 1",
     "max_customer_nodes": "select coalesce(max(n_nodes), 0) from identity.candidate_customers",
     "n_lookup_values": "select count(*) from identity.candidate_identifier_lookup",
     "n_consents": "select count(*) from identity.candidate_customer_consents",

@@ -230,6 +230,7 @@ create table if not exists identity.customer_consents (
     recorded_at timestamp not null
 );
 
+-- Each attribute's value as catalog/profile.yml prefers it, who stated it (source/entity), and when, at the latest.
 create table if not exists identity.profiles (
     customer_id varchar using compression uncompressed not null,
     email varchar,
@@ -239,8 +240,37 @@ create table if not exists identity.profiles (
     country varchar,
     company_name varchar,
     residency_region varchar,
+    email_source varchar,
+    email_at timestamp,
+    phone_source varchar,
+    phone_at timestamp,
+    first_name_source varchar,
+    first_name_at timestamp,
+    last_name_source varchar,
+    last_name_at timestamp,
+    country_source varchar,
+    country_at timestamp,
+    company_name_source varchar,
+    company_name_at timestamp,
+    residency_region_source varchar,
+    residency_region_at timestamp,
     is_known boolean not null,         -- has an identifier better than a device or a cookie
     best_source_customer_id varchar,   -- lowest source_customer_id, for display and stable ties
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- Attributes that sources state differently of one customer: every value, the one of the profile first. Spellings that
+-- differ in case alone are one value.
+create table if not exists identity.profile_conflicts (
+    customer_id varchar using compression uncompressed not null,
+    attribute varchar not null,
+    value_rank bigint not null,        -- 1: the value in identity.profiles
+    value varchar not null,
+    source varchar,                    -- who stated it, as catalog/profile.yml prefers
+    entity varchar,
+    seen_at timestamp not null,        -- when they did
+    n_obs bigint not null,             -- current rows that state it
     run_id varchar not null,
     recorded_at timestamp not null
 );

@@ -43,6 +43,7 @@ _DERIVED_TABLES = (
     "customer_accounts",
     "customer_consents",
     "profiles",
+    "profile_conflicts",
 )
 
 MANIFEST = "manifest.json"

@@ -21,6 +21,7 @@ REPLACED = (
     "customer_accounts",
     "customer_consents",
     "profiles",
+    "profile_conflicts",
 )
 
 #: Tables that a candidate adds rows to.
