@@ -30,7 +30,8 @@ _LIMITS = {
     "costs": "usage by customer and day joined to segments, and the bill shared out by it. "
     "The stage also follows membership over time, shares out whole micros and reconciles them.",
     "sync": "one insert of every customer's state into SQLite through the standard library, and one file. "
-    "The stage writes the desired state into a database of its own first, and reads back all it has delivered.",
+    "With all tables: the desired state in a second SQLite file and in the warehouse, and the store read back and "
+    "compared. The stage also minds consent by destination, positions, epochs and receipts.",
 }
 
 _INTRODUCTION = (

@@ -1,12 +1,16 @@
 """The limit of stage ``sync``: one insert of every customer's state into SQLite, and one file of flags.
 
-Left out: consent per destination, the desired state and its log in a database of its own, positions and epochs,
-reading everything back to prove it.
+Left out: consent per destination, the desired state in a database of its own, positions and epochs, reading
+everything back to prove it. `run_tables` adds what of that grows with the customers: the desired state in a second
+SQLite file and in the warehouse, and reading the store back to compare it.
 """
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+
+import pyarrow as pa
 
 from benchmarks.limits.scratch import open_scratch
 from orchestration.settings import Settings
@@ -30,6 +34,13 @@ from (
 """
 
 
+_DIFFERING = """
+select count(*) from desired full join held using (customer_id) where desired.value is distinct from held.value
+"""
+
+_DIGEST = "select sha256(string_agg(customer_id || chr(31) || value, chr(30) order by customer_id)) from held"
+
+
 def store_path(settings: Settings) -> Path:
     """Return the SQLite file that the limit writes."""
     return settings.data / "limit.sqlite"
@@ -37,19 +48,47 @@ def store_path(settings: Settings) -> Path:
 
 def run_limit(settings: Settings, _run: Run) -> None:
     """Write every customer's state into an empty SQLite file in one transaction, and the flags into a file."""
-    store_path(settings).unlink(missing_ok=True)
-    store = sqlite3.connect(store_path(settings), isolation_level=None)
-    try:
+    with open_scratch(settings) as con:
+        _fill(con, store_path(settings), _VALUES)
+        _write_flags(con, settings)
+
+
+def run_tables(settings: Settings, _run: Run) -> None:
+    """Do the same, keep the desired state beside it, read the store back and compare."""
+    with open_scratch(settings) as con:
+        con.execute(f"create table desired as select * from ({_VALUES}) as states (customer_id, value)")
+        _fill(con, store_path(settings).with_name("limit_state.sqlite"), "from desired")
+        _fill(con, store_path(settings), "from desired")
+        con.execute("create table held (customer_id varchar, value varchar)")
+        with closing(sqlite3.connect(store_path(settings))) as store:
+            found = store.execute("select customer_id, value from members")
+            while rows := found.fetchmany(_CHUNK):
+                customers, values = zip(*rows, strict=True)
+                con.register("part", pa.table({"customer_id": customers, "value": values}))
+                con.execute("insert into held from part")
+                con.unregister("part")
+        differing = con.execute(_DIFFERING).fetchall()
+        if differing != [(0,)]:
+            raise AssertionError(f"{differing[0][0]} states differ from what was written")
+        con.execute(
+            "select sha256(string_agg(customer_id || chr(31) || value, chr(30) order by customer_id)) from held"
+        )
+        _write_flags(con, settings)
+
+
+def _fill(con: Connection, path: Path, states: str) -> None:
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as store:
         store.execute("create table members (customer_id text primary key, value text not null) without rowid")
         store.execute("begin")
-        with open_scratch(settings) as con:
-            con.execute(_VALUES)
-            while rows := con.fetchmany(_CHUNK):
-                store.executemany("insert into members values (?, ?)", rows)
-            flags = con.execute("select segment_key, segment_version, group_key from house.segments.catalog").fetchall()
+        con.execute(states)
+        while rows := con.fetchmany(_CHUNK):
+            store.executemany("insert into members values (?, ?)", rows)
         store.execute("commit")
-    finally:
-        store.close()
+
+
+def _write_flags(con: Connection, settings: Settings) -> None:
+    flags = con.execute("select segment_key, segment_version, group_key from house.segments.catalog").fetchall()
     document = {"flags": {key: {"version": version, "group": group} for key, version, group in flags}}
     store_path(settings).with_suffix(".json").write_text(json.dumps(document), encoding="utf-8")
 
