@@ -59,7 +59,8 @@ def identity_candidate(context: dg.AssetExecutionContext, strata: StrataResource
     catalog = load_identity_catalog(strata.settings.catalog)
     with strata.warehouse().write() as con:
         ledger.require_upstream_open(con, STAGE.name)
-        report = build_candidate(con, run, catalog, solver=strata.settings.identity_solver)
+        settings = strata.settings
+        report = build_candidate(con, run, catalog, solver=settings.identity_solver, full=settings.identity_full)
     metadata = report_metadata(report)
     metadata["catalog"] = catalog_link(strata.settings.catalog / "identifiers.yml")
     return dg.MaterializeResult(metadata=metadata)

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     identity_solver: Literal["embedded", "contraction"] = Field(
         default="embedded", description="Who finds connected identifiers: this process, or the engine by SQL alone."
     )
+    identity_full: bool = Field(default=False, description="Solve all of identity anew, not what changed alone.")
     identity_truth: Path | None = Field(
         default=None, description="Labels that every run of identity is scored against."
     )

@@ -52,6 +52,9 @@ def run(
     accept: Annotated[
         list[str] | None, typer.Option(help="Truth to accept in this run although it does not hold; can be repeated.")
     ] = None,
+    full_identity: Annotated[
+        bool, typer.Option("--full-identity", help="Solve all of identity anew, not what changed alone.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the chain: sources, identity, features, segments, costs, sync, marts.
@@ -59,7 +62,7 @@ def run(
     Exit code 0: all done. 1: a step failed. 3: a gate closed; what was good before is still served.
     4: another run is writing.
     """
-    settings = Settings.load()
+    settings = Settings.load(**({"identity_full": True} if full_identity else {}))
     parts = _selected_parts(from_stage, only)
     if sample_if_empty and not _has_landed(settings):
         _generate_sample(settings, quiet=as_json)

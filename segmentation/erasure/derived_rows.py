@@ -44,6 +44,8 @@ def forget_derived_rows(con: Connection, erasure_id: str, at: datetime) -> dict[
         )
         deleted[schema] = deleted.get(schema, 0) + _delete(con, schema, table, condition)
     _leave_tombstones(con, erasure_id, at)
+    # What the next run would compare with is no longer whole: it solves everything anew.
+    con.execute("delete from identity.solve_inputs")
     return deleted
 
 

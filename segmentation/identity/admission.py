@@ -57,7 +57,7 @@ def admit(con: Connection, rules: IdentifierRules, solver: Solver = "embedded") 
         solver: Who finds the components; the result is the same.
 
     Returns:
-        Sizes for the gate: identifiers in the largest component before R3 and R4, and edges tried one by one.
+        How many edges were tried one by one.
     """
     limits = _write_classes(con, rules)
     nodes = _read_nodes(con)
@@ -68,7 +68,7 @@ def admit(con: Connection, rules: IdentifierRules, solver: Solver = "embedded") 
     con.register("labelled", pa.table({"node_id": nodes.node_ids, "component": labels}))
     con.execute("create or replace temp table components as select * from labelled")
     con.unregister("labelled")
-    return {"raw_max_component": _measure_raw(con, nodes, labels), "edges_tried_singly": tried}
+    return {"edges_tried_singly": tried}
 
 
 def _write_classes(con: Connection, rules: IdentifierRules) -> Limits:
@@ -171,7 +171,7 @@ def _readmit(
     edges = fetch_integers(
         con,
         "select node_a, node_b from links where reject_rule is null and node_a in (select node_id from contested) "
-        f"group by node_a, node_b order by min(tier), -least({_MOST_DOUBLINGS}, floor(log2(sum(n_obs)))), "
+        f"group by node_a, node_b order by min(tier), -least({_MOST_DOUBLINGS}, floor(log2(max(n_obs)))), "
         "min(first_seen_at), node_a, node_b",
     )
     con.unregister("contested")
@@ -212,17 +212,19 @@ def _walk(
     return {"node_a": refused_a, "node_b": refused_b, "rule": rules}
 
 
-def _measure_raw(con: Connection, nodes: Nodes, labels: Integers) -> int:
-    """Return the identifiers in the largest component before R3 and R4.
+def measure_raw(con: Connection) -> int:
+    """Return the identifiers in the largest component before R3 and R4, by the finished ``components`` and ``links``.
 
     What was admitted is in one piece already; only the edges that R3 and R4 refused can join pieces.
     """
+    found = fetch_integers(con, "select node_id, component from components")
     shared = fetch_integers(
         con, "select node_id from nodes where node_id in (select node_id from excluded where status = 'shared')"
     )["node_id"]
-    pieces = np.full(len(nodes.numbers), -1, dtype=np.int64)
-    pieces[nodes.node_ids] = labels
-    pieces[shared] = labels.max(initial=-1) + 1 + np.arange(len(shared))
+    highest = max(found["node_id"].max(initial=-1), shared.max(initial=-1))
+    pieces = np.full(int(highest) + 1, -1, dtype=np.int64)
+    _, pieces[found["node_id"]] = np.unique(found["component"], return_inverse=True)
+    pieces[shared] = pieces.max(initial=-1) + 1 + np.arange(len(shared))
     sizes = np.bincount(pieces[pieces >= 0])
     refused = fetch_integers(con, "select node_a, node_b from links where is_raw and reject_rule is not null")
     ends = [pieces[refused[name]] for name in ("node_a", "node_b")]

@@ -45,11 +45,11 @@ def priority_of_rank(rank: str) -> str:
 
 
 def assign(con: Connection, run: Run, rules: IdentifierRules) -> None:
-    """Write ``identity.candidate_customers``, ``…_identifier_map``, ``…_customer_aliases``, ``…_events``.
+    """Write ``identity.candidate_customers``, ``…_identifier_map`` and ``…_events``.
 
-    Reads temporary tables ``components`` and ``nodes`` and the published ``identity.customers`` and
-    ``identity.identifier_map``; the candidate tables exist and are empty. The same state and components
-    give the same customers and no event. Leaves the temporary tables ``resolution`` (the customer of each
+    Reads temporary tables ``components`` and ``nodes``, and of what is published the part that these components can
+    concern: temporary views ``known_customers`` and ``known_members``; the candidate tables exist. The same state and
+    components give the same customers and no event. Leaves the temporary tables ``resolution`` (the customer of each
     component) and ``component_best`` (its best identifier and first sighting).
     """
     _write_best_nodes(con, rules)
@@ -58,7 +58,6 @@ def assign(con: Connection, run: Run, rules: IdentifierRules) -> None:
     _write_map(con, run)
     _write_moves(con)
     _write_customers(con, run)
-    _write_aliases(con, run)
     _write_events(con, run)
     for table in ("heirs", "moves"):
         con.execute(f"drop table {table}")
@@ -78,11 +77,11 @@ def _write_heirs(con: Connection) -> None:
     """Rule 1: each known customer stands where its anchor is; an active one that lost it, where most of it is."""
     con.execute(
         "create or replace temp table heirs as with anchored as ("
-        "select k.customer_id, c.component from identity.customers as k "
+        "select k.customer_id, c.component from known_customers as k "
         "join components as c on c.node_id = k.anchor_node_id where k.status <> 'erased'), "
         "votes as (select m.customer_id, c.component, count(*) as n, min(c.node_id) as lowest "
-        "from identity.identifier_map as m join components as c using (node_id) "
-        "where m.customer_id in (select customer_id from identity.customers where status = 'active' "
+        "from known_members as m join components as c using (node_id) "
+        "where m.customer_id in (select customer_id from known_customers where status = 'active' "
         "and customer_id not in (select customer_id from anchored)) group by all), "
         "placed as (select customer_id, component from anchored union all "
         "select customer_id, component from votes "
@@ -91,7 +90,7 @@ def _write_heirs(con: Connection) -> None:
         # Rule 2: active before merged before retired, then the better anchor, then the older id.
         "(case k.status when 'active' then 0 when 'merged' then 1 else 2 end)::bigint * (1::bigint << 58) "
         "+ k.anchor_priority::bigint * (1::bigint << 52) + k.customer_seq as rank_key "
-        "from placed as p join identity.customers as k using (customer_id)"
+        "from placed as p join known_customers as k using (customer_id)"
     )
 
 
@@ -122,7 +121,7 @@ def _write_map(con: Connection, run: Run) -> None:
 def _write_moves(con: Connection) -> None:
     con.execute(
         "create or replace temp table moves as select o.customer_id as old_customer_id, "
-        "n.customer_id as new_customer_id, count(*) as n_nodes from identity.identifier_map as o "
+        "n.customer_id as new_customer_id, count(*) as n_nodes from known_members as o "
         "join identity.candidate_identifier_map as n using (node_id) where o.customer_id <> n.customer_id group by all"
     )
 
@@ -139,7 +138,7 @@ def _write_customers(con: Connection, run: Run) -> None:
         "'active' as status, null as merged_into, 'deterministic' as match_basis, b.n_nodes, "
         "coalesce(k.created_at, $as_of) as created_at, b.first_seen_at, $run_id as run_id, "
         "$recorded_at as recorded_at from resolution as r join component_best as b using (component) "
-        "left join identity.customers as k on k.customer_id = r.customer_id and not r.is_new "
+        "left join known_customers as k on k.customer_id = r.customer_id and not r.is_new "
         "left join components as a on a.node_id = k.anchor_node_id",
         {**stamps, "as_of": run.as_of},
     )
@@ -149,15 +148,18 @@ def _write_customers(con: Connection, run: Run) -> None:
         "k.anchor_priority, case when r.customer_id is not null then 'merged' when k.status = 'active' "
         "then 'retired' else k.status end as status, coalesce(r.customer_id, k.merged_into) as merged_into, "
         "k.match_basis, 0 as n_nodes, k.created_at, k.first_seen_at, $run_id as run_id, $recorded_at as recorded_at "
-        "from identity.customers as k left join heirs as h on h.customer_id = k.customer_id "
+        "from known_customers as k left join heirs as h on h.customer_id = k.customer_id "
         "left join resolution as r on r.component = h.component "
         "where k.customer_id not in (select customer_id from resolution)",
         stamps,
     )
 
 
-def _write_aliases(con: Connection, run: Run) -> None:
-    """Rule 8: pointers are followed to their end, so that a reader follows one; some end at nobody active."""
+def write_aliases(con: Connection, run: Run) -> None:
+    """Write ``identity.candidate_customer_aliases`` from all candidate customers.
+
+    Rule 8: pointers are followed to their end, so that a reader follows one; some end at nobody active.
+    """
     con.execute(
         "insert into identity.candidate_customer_aliases by name with recursive walk as ("
         "select customer_id as old_customer_id, merged_into as customer_id from identity.candidate_customers "
@@ -178,7 +180,7 @@ def _write_events(con: Connection, run: Run) -> None:
         "qualify row_number() over (partition by new_customer_id order by n_nodes desc, old_customer_id) = 1), "
         "compared as (select n.customer_id, n.status, n.merged_into, n.n_nodes, o.status as old_status, "
         "o.merged_into as old_merged_into, o.n_nodes as old_n_nodes, g.old_customer_id as taken_from "
-        "from identity.candidate_customers as n left join identity.customers as o using (customer_id) "
+        "from identity.candidate_customers as n left join known_customers as o using (customer_id) "
         "left join gains as g using (customer_id)), "
         "changed as ("
         "select case when taken_from is null then 'create' else 'split' end as event, customer_id, "

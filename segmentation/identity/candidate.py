@@ -6,13 +6,13 @@ Belongs here: the order of the steps. Does not belong here: the steps (one modul
 
 from segmentation.contracts import ensure_schema, stamp_candidate
 from segmentation.identity.accounts import write_accounts
-from segmentation.identity.admission import Solver, admit
-from segmentation.identity.assign import assign
+from segmentation.identity.admission import Solver
 from segmentation.identity.catalog import IdentityCatalog
 from segmentation.identity.consents import write_consents
 from segmentation.identity.edges import find_owners, link
 from segmentation.identity.figures import write_figures
 from segmentation.identity.guards import judge_identifiers
+from segmentation.identity.incremental import resolve
 from segmentation.identity.lookup import write_lookup
 from segmentation.identity.observations import observe
 from segmentation.identity.operator_rules import newest_decision, prepare_rules
@@ -39,18 +39,20 @@ _TEMPORARY = (
 )
 
 
-def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog, *, solver: Solver = "embedded") -> StageReport:
+def build_candidate(
+    con: Connection, run: Run, catalog: IdentityCatalog, *, solver: Solver = "embedded", full: bool = False
+) -> StageReport:
     """Resolve every identifier seen by ``run.as_of`` to a customer and write ``identity.candidate…``.
 
-    The whole map is built anew from all rows; identifiers keep their node ids and customers their ids by
-    the state published last. Costs one pass over each entity, plus work in the number of distinct
-    combinations of identifiers.
+    Components that nothing changed stay as they were published, the others are solved; identifiers keep their node
+    ids and customers their ids by the state published last.
 
     Args:
         con: The warehouse, open for writing; entities without a table are taken to be empty.
         run: Its ``as_of`` hides later rows.
         catalog: Rules and purposes.
         solver: Who finds the components: scipy in this process, or the engine by SQL alone.
+        full: Solve everything anew; the result is the same.
 
     Returns:
         Rows per candidate table, and the figures of ``identity.candidate``.
@@ -67,9 +69,8 @@ def build_candidate(con: Connection, run: Run, catalog: IdentityCatalog, *, solv
         add_links(con)
         find_owners(con, rules)
         add_owners(con)
-        counted |= admit(con, rules, solver)
+        counted |= resolve(con, run, rules, solver=solver, full=full)
         counted["rows_attributable"] = _count_attributable(con)
-        assign(con, run, rules)
         mark_manual_matches(con)
         name_causes(con)
         _write_identifiers(con, run)

@@ -7,7 +7,7 @@ Belongs here: the steps of publishing, in order. Does not belong here: building 
 from collections.abc import Callable
 
 from segmentation.contracts import ensure_schema, mark_published
-from segmentation.identity.tables import REPLACED, relations
+from segmentation.identity.tables import INTERNAL, REPLACED, relations
 from segmentation.run import Run, StageReport
 from segmentation.warehouse import Connection, count, swap_table, transaction
 
@@ -102,5 +102,5 @@ def publish(con: Connection, run: Run) -> StageReport:
             "select event, count(*) from identity.events where run_id = ? group by event order by event", [run.run_id]
         ).fetchall()
     )
-    rows = {table: count(con, f"identity.{table}") for table in (*REPLACED, "events")}
+    rows = {table: count(con, f"identity.{table}") for table in (*REPLACED, "events") if table not in INTERNAL}
     return StageReport(candidate_id, rows, {f"{event}_events": n for event, n in events.items()})

@@ -91,6 +91,16 @@ create table if not exists identity.edges (
     recorded_at timestamp not null
 );
 
+-- What the solution follows from beyond edges and identifiers, for the next run to compare with. Internal.
+create table if not exists identity.solve_inputs (
+    kind varchar not null,             -- rules: their fingerprint; owner: accounts of one person; bar: kept apart
+    node_a bigint,
+    node_b bigint,
+    detail varchar,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
 create table if not exists identity.customers (
     customer_id varchar using compression uncompressed not null,
     customer_seq bigint not null,      -- what customer_id spells in base32

@@ -39,6 +39,7 @@ _DERIVED_TABLES = (
     "sighting_kinds",
     "readings",
     "edges",
+    "solve_inputs",
     "identifier_lookup",
     "customer_accounts",
     "customer_consents",

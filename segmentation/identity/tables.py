@@ -14,6 +14,7 @@ from segmentation.warehouse import Connection
 REPLACED = (
     "identifiers",
     "edges",
+    "solve_inputs",
     "customers",
     "identifier_map",
     "customer_aliases",
@@ -23,6 +24,9 @@ REPLACED = (
     "profiles",
     "profile_conflicts",
 )
+
+#: Those of them that nobody but the next run reads.
+INTERNAL = ("solve_inputs",)
 
 #: Tables that a candidate adds rows to.
 APPENDED = ("events", "rules")
