@@ -21,8 +21,19 @@ Format = Literal["csv", "ndjson", "parquet"]
 #: The column every expression may read besides those of the file: the 1-based number of the data row.
 LINE_COLUMN = "_line"
 
-#: The column that says which of several files a row is from, while they are staged together; no file may have it.
-FILE_COLUMN = "_file_id"
+#: What names of columns begin with that loading adds for itself while it reads; no mapping may read such a name.
+OWN_PREFIX = "_strata_"
+
+#: The column that says which of several files a row is from, while they are staged together.
+FILE_COLUMN = f"{OWN_PREFIX}file_id"
+
+#: The engine's own name for a row's place in a Parquet file, from 0; text rows have one too.
+POSITION_COLUMN = "file_row_number"
+
+
+def is_reserved(name: str) -> bool:
+    """Say whether loading uses the name itself, so that no column of a file can be read by it; case does not count."""
+    return name.lower() in {LINE_COLUMN, POSITION_COLUMN} or name.lower().startswith(OWN_PREFIX)
 
 
 class _Strict(BaseModel):

@@ -13,7 +13,14 @@ from segmentation.documents import Document, read_document, refuse
 from segmentation.errors import CatalogError, CatalogProblem, CatalogProblems, did_you_mean
 from segmentation.sources.entities import ENTITIES
 from segmentation.sources.expressions import ExpressionError, accepts_constant, accepts_format
-from segmentation.sources.feeds import ColumnRule, EntityMapping, RejectRule, SourceMapping
+from segmentation.sources.feeds import (
+    LINE_COLUMN,
+    ColumnRule,
+    EntityMapping,
+    RejectRule,
+    SourceMapping,
+    is_reserved,
+)
 
 __all__ = ["SourceMapping", "load_mappings", "parse_mapping"]
 
@@ -84,6 +91,7 @@ def _problems_of(mapping: SourceMapping, document: Document) -> Iterator[Catalog
                 yield from _check_names(entity, document, at)
                 yield from _check_formats(entity, document, at)
                 yield from _check_expressions(entity, document, at)
+                yield from _check_reserved(entity, document, at)
             else:
                 yield document.problem(
                     f"unknown entity {entity.entity!r}{did_you_mean(entity.entity, ENTITIES)}",
@@ -143,6 +151,34 @@ def _check_formats(mapping: EntityMapping, document: Document, at: Location) -> 
                 expected=f"a value of type {kind}, with a strptime format only for TIMESTAMP and DATE",
                 repair="correct the rule of the column",
             )
+
+
+def _check_reserved(mapping: EntityMapping, document: Document, at: Location) -> Iterator[CatalogProblem]:
+    reads: list[tuple[Location, str]] = []
+    for name, rule in mapping.columns.items():
+        if rule.column is not None:
+            reads.append(((*at, "columns", name), rule.column))
+        reads += [((*at, "columns", name, "expression"), read) for read in _columns_of(rule) if read != LINE_COLUMN]
+    for index, reject in enumerate(mapping.reject):
+        reads += [((*at, "reject", index, "when"), read) for read in _columns_of(reject) if read != LINE_COLUMN]
+    for location, read in reads:
+        if is_reserved(read):
+            yield document.problem(
+                f"{read} is a name that loading uses itself: no column of a file can be read by it",
+                location,
+                expected=f"a column of the file; in expressions also {LINE_COLUMN}, the number of the row",
+                repair="rename the column in the file and here"
+                if read.lower() != LINE_COLUMN
+                else f'{{expression: "cast({LINE_COLUMN} as varchar)"}}, if the number of the row is meant',
+            )
+
+
+def _columns_of(rule: ColumnRule | RejectRule) -> tuple[str, ...]:
+    """Columns that the rule's expression reads; none where it has none, or one that `_check_expressions` refuses."""
+    try:
+        return rule.parsed.columns if rule.parsed else ()
+    except ExpressionError:
+        return ()
 
 
 def _check_expressions(mapping: EntityMapping, document: Document, at: Location) -> Iterator[CatalogProblem]:

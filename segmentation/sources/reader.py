@@ -9,7 +9,7 @@ and a quoted value that spans lines is one row. In NDJSON it is the line of the 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,10 +17,9 @@ import duckdb
 
 from segmentation.errors import SourceError
 from segmentation.sources.failures import explained
-from segmentation.sources.feeds import FILE_COLUMN, LINE_COLUMN
+from segmentation.sources.feeds import LINE_COLUMN, OWN_PREFIX, POSITION_COLUMN, is_reserved
 from segmentation.sources.landing import LandedFile
 from segmentation.sources.rows import (
-    POSITION_COLUMN,
     FileRows,
     FileTables,
     note_lines_that_are_no_objects,
@@ -36,7 +35,10 @@ MAX_ROW_BYTES = 4 * 1024 * 1024
 #: The engine reads text in blocks of this many longest rows, several blocks at once.
 _ROWS_PER_BLOCK = 8
 
-_TEXT_COLUMN = "_text"
+_TEXT_COLUMN = f"{OWN_PREFIX}text"
+
+#: A column of this name would hide the ordinals of the rows in their table, so there it has another.
+_ROW_ID = "rowid"
 _PEEKED_OBJECTS = 10_000
 
 
@@ -120,7 +122,8 @@ def _open_text(con: Connection, file: LandedFile, scratch: Path, tables: FileTab
 def _read_csv(con: Connection, file: LandedFile, text: TextFile, tables: FileTables) -> FileRows:
     header = read_header(text.path, file.path, file.feed.delimiter)
     _require_usable_names(file, header)
-    struct = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in header)
+    hiding = {name: f"{OWN_PREFIX}{name}" for name in header if name.lower() == _ROW_ID}
+    struct = ", ".join(f"{literal(hiding.get(name, name))}: 'VARCHAR'" for name in header)
     nulls = ", ".join(literal(value) for value in dict.fromkeys(("", *file.feed.null_values)))
     options = (
         f"header = true, delim = {literal(file.feed.delimiter)}, quote = '\"', escape = '\"', "
@@ -130,11 +133,12 @@ def _read_csv(con: Connection, file: LandedFile, text: TextFile, tables: FileTab
     refused = note_rejects(con, text, tables, lines_before_data=1, longest_row=MAX_ROW_BYTES)
     columns = dict.fromkeys(header, "VARCHAR")
     relation = numbered(con, tables, refused)
+    for name, other in hiding.items():
+        relation = f"(select * rename ({other} as {quote(name)}) from {relation})"
     return FileRows(relation, columns, _as_json(columns), kept + refused, tables.malformed if refused else None)
 
 
 def _read_ndjson(con: Connection, file: LandedFile, text: TextFile, tables: FileTables) -> FileRows:
-    _require_free_names(file, file.feed.reads, (LINE_COLUMN, FILE_COLUMN, POSITION_COLUMN, _TEXT_COLUMN))
     # JSON text never holds a bare control character, so this delimiter splits no valid line.
     delimiter = literal("\x01\x02\x03\x04")
     struct = f"{{{literal(_TEXT_COLUMN)}: 'VARCHAR'}}"
@@ -220,18 +224,14 @@ def _as_json(columns: dict[str, str]) -> str:
 
 
 def _require_usable_names(file: LandedFile, names: list[str]) -> None:
-    _require_free_names(file, names, (LINE_COLUMN, FILE_COLUMN, POSITION_COLUMN))
     seen: set[str] = set()
     for name in names:
+        if is_reserved(name):
+            taken = f"{LINE_COLUMN}, {POSITION_COLUMN} or beginning with {OWN_PREFIX}"
+            raise _bad_name(file, f"the reserved name {name!r}", f", none of them {taken}")
         if name.lower() in seen or not name:
             raise _bad_name(file, f"the column {name!r} twice" if name else "a column without a name", "")
         seen.add(name.lower())
-
-
-def _require_free_names(file: LandedFile, names: Iterable[str], reserved: tuple[str, ...]) -> None:
-    for name in names:
-        if name.lower() in reserved:
-            raise _bad_name(file, f"the reserved name {name!r}", f", none of them {', '.join(reserved)}")
 
 
 def _bad_name(file: LandedFile, what: str, more: str) -> SourceError:

@@ -6,13 +6,10 @@ Does not belong here: reading the file (`reader.py`) or rows whose values are wr
 
 from dataclasses import dataclass
 
-from segmentation.sources.feeds import LINE_COLUMN
+from segmentation.sources.feeds import LINE_COLUMN, POSITION_COLUMN
 from segmentation.sources.reasons import MALFORMED, NO_OBJECT, UNREADABLE
 from segmentation.sources.text import TextFile
 from segmentation.warehouse import Connection, literal
-
-#: The engine's own name for a row's place in a Parquet file, from 0; text rows have one too. No file may have it.
-POSITION_COLUMN = "file_row_number"
 
 
 @dataclass(frozen=True, slots=True)

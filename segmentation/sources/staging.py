@@ -15,13 +15,15 @@ import duckdb
 from segmentation.errors import SourceError, StrataError, nearest_name
 from segmentation.run import Run
 from segmentation.sources.failures import damaged, require_space
-from segmentation.sources.feeds import FILE_COLUMN, LINE_COLUMN, EntityMapping, FeedMapping
+from segmentation.sources.feeds import FILE_COLUMN, LINE_COLUMN, OWN_PREFIX, POSITION_COLUMN, EntityMapping, FeedMapping
 from segmentation.sources.landing import LandedFile
 from segmentation.sources.projection import Projection, project, raw_select
-from segmentation.sources.rows import POSITION_COLUMN, FileRows
+from segmentation.sources.rows import FileRows
 from segmentation.sources.tables import DRAFT_QUARANTINE, draft_of
 from segmentation.warehouse import Connection, literal, quote
 
+_PATH = f"{OWN_PREFIX}path"
+_RAW = f"{OWN_PREFIX}raw"
 _GOOD = "source_good_rows"
 _MISSING = "source_missing_rows"
 
@@ -233,15 +235,15 @@ def _write_refused_rows(
     con.execute(f"create or replace temp table {_MISSING} as {places}")
     read = ", ".join((LINE_COLUMN, *map(quote, mapping.reads)))
     missing = " union all ".join(
-        f"select {_file_facts(opened)}, {read}, {opened.rows.raw} as _raw from {opened.rows.relation} "
+        f"select {_file_facts(opened)}, {read}, {opened.rows.raw} as {_RAW} from {opened.rows.relation} "
         f"where {POSITION_COLUMN} in (select {POSITION_COLUMN} from {_MISSING} where {FILE_COLUMN} = {opened.file_id})"
         for opened in files
     )
-    level_one = _level_one(files[0], mapping, f"({missing})", FILE_COLUMN, "_path", "_raw")
+    level_one = _level_one(files[0], mapping, f"({missing})", FILE_COLUMN, _PATH, _RAW)
     # `is not true` and not `not`: a condition that comes out null must not drop the row from both passes.
     refused = (
-        f"select {FILE_COLUMN}, _path, {LINE_COLUMN} as line, {projection.reason_code} as reason_code, "
-        f"{projection.reason} as reason, _raw as raw "
+        f"select {FILE_COLUMN}, {_PATH}, {LINE_COLUMN} as line, {projection.reason_code} as reason_code, "
+        f"{projection.reason} as reason, {_RAW} as raw "
         f"from (select *, {', '.join(projection.typed)} from ({level_one})) where ({projection.accepted}) is not true"
     )
     malformed = [
@@ -252,7 +254,7 @@ def _write_refused_rows(
     everything = " union all ".join([refused, *malformed])
     con.execute(
         f"insert into {DRAFT_QUARANTINE} "
-        f"select {FILE_COLUMN}, ?, ?, _path, line, reason_code, reason, raw, ?, ? from ({everything})",
+        f"select {FILE_COLUMN}, ?, ?, {_PATH}, line, reason_code, reason, raw, ?, ? from ({everything})",
         [mapping.entity, files[0].file.source, run.run_id, run.recorded_at],
     )
     con.execute(f"drop table {_MISSING}")
@@ -260,7 +262,7 @@ def _write_refused_rows(
 
 
 def _file_facts(opened: OpenFile) -> str:
-    return f"{opened.file_id} as {FILE_COLUMN}, {literal(opened.file.relative)} as _path"
+    return f"{opened.file_id} as {FILE_COLUMN}, {literal(opened.file.relative)} as {_PATH}"
 
 
 def unstage_file(con: Connection, file: LandedFile, file_id: int) -> None:

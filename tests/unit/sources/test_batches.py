@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -169,14 +168,3 @@ def test_files_that_fill_different_entities_are_not_of_one_batch(yard) -> None:
     batch = Batch()
     batch.add(pending(file, 1))
     assert not batch.takes(replace(pending(file, 1), mappings=file.feed.entities[:1]))
-
-
-@pytest.mark.parametrize("name", ["_file_id", "_FILE_ID", "file_row_number"])
-def test_names_that_staging_needs_itself_are_refused(yard, name: str) -> None:
-    yard.map(FOLDING.replace("order_id: order\n", f"order_id: {name}\n"), "shop.yml")
-    yard.land("lines/a.csv", f"{name},order,day,qty\no1,o1,2026-01-01,1\n")
-    yard.land("lines/b.ndjson", json.dumps({name: "o1", "order": "o1", "day": "2026-01-01", "qty": 1}) + "\n")
-    yard.build()
-    messages = yard.rows("select status, message from sources.candidate_files")
-    assert len(messages) == 4
-    assert all(status == "rejected" and "reserved name" in message for status, message in messages)
