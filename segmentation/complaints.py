@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from segmentation.errors import did_you_mean, nearest_name
 
@@ -24,6 +25,15 @@ _PLAIN = {
     "too_short": "it has too few entries",
     "tuple_type": "it must be a list",
 }
+
+
+#: Type of the complaints that validators word themselves.
+_TOLD = "told"
+
+
+def tell(what: str, *, expected: str, repair: str) -> PydanticCustomError:
+    """Return what a validator raises where it knows more than that a value is wrong."""
+    return PydanticCustomError(_TOLD, "{what}", {"what": what, "expected": expected, "repair": repair})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,8 @@ def _complaint(detail: dict[str, Any], model: type[BaseModel], location: Locatio
         return Complaint(location, f"{name} says nothing", "a value", f"give {name} a value, or remove it")
     text = _PLAIN.get(detail["type"]) or str(detail["msg"]).removeprefix("Value error, ")
     text = text[0].lower() + text[1:]
-    return Complaint(location, f"{name}: {text}" if name else text)
+    told = detail["ctx"] if detail["type"] == _TOLD else {}
+    return Complaint(location, f"{name}: {text}" if name else text, told.get("expected", ""), told.get("repair", ""))
 
 
 def _missing(location: Location, key: str) -> Complaint:

@@ -5,15 +5,22 @@ across files (``catalog_checks.py``) and reading files (``catalog.py``). The JSO
 these models.
 """
 
+import re
 from datetime import date
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from segmentation.complaints import tell
 
 #: Plain ASCII: letters that only look alike can't make two keys out of one.
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Purpose = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")]
+
+#: Where list files lie: in one folder of the catalog, so that no entry leads anywhere else.
+_LIST_FILE = r"^lists/[A-Za-z0-9_.-]+\.csv$"
 
 Objective = Literal["activation", "retention", "reengagement", "expansion", "advocacy", "insight", "protection"]
 Severity = Literal["critical", "standard", "low"]
@@ -44,11 +51,29 @@ class ListEntry(_Model):
 
     customer: Text | None = Field(None, description="A customer id.")
     identifier: ListedIdentifier | None = None
-    file: Annotated[str, StringConstraints(pattern=r"^lists/[A-Za-z0-9_.-]+\.csv$")] | None = Field(
+    file: Annotated[str, Field(json_schema_extra={"pattern": _LIST_FILE})] | None = Field(
         None, description="A CSV file below catalog/, for example lists/vip.csv."
     )
     reason: str = Field("", description="Why this customer; a file has a column for it.")
     until: date | None = Field(None, description="First day on which the entry no longer counts.")
+
+    @field_validator("file")
+    @classmethod
+    def _lies_among_the_lists(cls, value: str | None) -> str | None:
+        if value is None or re.fullmatch(_LIST_FILE, value):
+            return value
+        path = PurePosixPath(value)
+        what = f"{value!r} is not the name of a list file"
+        if path.is_absolute() or PureWindowsPath(value).is_absolute():
+            what = f"{value!r} is an absolute path"
+        elif ".." in re.split(r"[/\\]", value):
+            what = f"{value!r} leads out of the catalog"
+        name = path.stem if re.fullmatch(_LIST_FILE, f"lists/{path.stem}.csv") else "NAME"
+        raise tell(
+            what,
+            expected="lists/NAME.csv, below the catalog; in NAME letters, digits, '_', '-' and '.'",
+            repair=f"put the file into catalog/lists and write file: lists/{name}.csv",
+        )
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:

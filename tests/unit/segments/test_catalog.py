@@ -287,7 +287,6 @@ def test_the_schema_for_editors_knows_every_key(company) -> None:
         ({"include": "[{customer: c_1, reason: x}]"}, "true", "is of kind hybrid"),
         ({"exclude": "[{reason: x}]"}, "true", "exactly one of customer, identifier, file"),
         ({"exclude": "[{customer: c_1}]"}, "true", "needs a reason"),
-        ({"exclude": "[{file: ../x.csv}]"}, "true", "should match pattern"),
         ({"exclude": "[{file: lists/x.csv}]"}, "true", "the list file does not exist"),
         ({"kind": "model"}, "true", "input should be 'rule', 'list' or 'hybrid'"),
         ({"entity": "account"}, "true", "input should be 'customer'"),
@@ -296,6 +295,33 @@ def test_the_schema_for_editors_knows_every_key(company) -> None:
 def test_kinds_and_lists_fit(company, keys: dict, rule: str | None, what: str) -> None:
     company.write("vip", rule, **keys)
     assert any(what in problem.what for problem in problems(company)), problems(company)
+
+
+@pytest.mark.parametrize(
+    ("file", "what", "named"),
+    [
+        ("../x.csv", "'../x.csv' leads out of the catalog", "lists/x.csv"),
+        ("lists/../../x.csv", "leads out of the catalog", "lists/x.csv"),
+        ("/etc/passwd", "'/etc/passwd' is an absolute path", "lists/passwd.csv"),
+        ("/srv/lists/vip.csv", "is an absolute path", "lists/vip.csv"),
+        ("'C:\\lists\\vip.csv'", "is an absolute path", "lists/NAME.csv"),
+        ("'..\\x.csv'", "leads out of the catalog", "lists/NAME.csv"),
+        ("vip.csv", "is not the name of a list file", "lists/vip.csv"),
+        ("lists/deep/vip.csv", "is not the name of a list file", "lists/vip.csv"),
+        ("lists/vip.xlsx", "is not the name of a list file", "lists/vip.csv"),
+        ("'lists/my vips.csv'", "is not the name of a list file", "lists/NAME.csv"),
+        ('"lists/x.csv\\n"', "is not the name of a list file", "lists/x.csv"),
+    ],
+)
+@pytest.mark.parametrize("side", ["include", "exclude"])
+def test_a_list_file_lies_among_the_lists(company, side: str, file: str, what: str, named: str) -> None:
+    company.write("vip", "true", kind="hybrid", **{side: f"[{{customer: c_1, reason: x}}, {{file: {file}}}]"})
+    (problem,) = [one for one in problems(company) if "hybrid has a rule" not in one.what]
+    assert problem.what.startswith(f"{side}[1].file: ")
+    assert what in problem.what
+    assert problem.file == "catalog/segments/vip.yml"
+    assert "lists/NAME.csv" in problem.expected
+    assert problem.repair == f"put the file into catalog/lists and write file: {named}"
 
 
 @pytest.mark.parametrize(
