@@ -5,8 +5,9 @@ from segmentation.warehouse import Connection
 #: Schemas whose tables readers get whole, but for candidates.
 READABLE_SCHEMAS: tuple[str, ...] = ("features", "segments", "costs", "sync", "marts", "ops")
 
-#: Of other schemas, the tables that explaining a membership needs; raw rows stay behind.
+#: Beside those, the tables that explaining a membership and showing the gates needs; raw rows stay behind.
 READABLE_TABLES: tuple[tuple[str, str], ...] = (
+    ("ops", "candidates"),
     ("sources", "files"),
     ("identity", "customers"),
     ("identity", "customer_aliases"),

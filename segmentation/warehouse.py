@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -106,6 +107,16 @@ class Warehouse:
     def temp_directory(self) -> Path:
         """Where the engine spills what does not fit into memory."""
         return self.path.with_name(self.path.name + ".spill")
+
+    @property
+    def locked_at(self) -> datetime:
+        """When the lock was last taken, UTC, without time zone; asked while somebody holds it."""
+        return datetime.fromtimestamp(self.lock_path.stat().st_mtime, UTC).replace(tzinfo=None)
+
+    @property
+    def copied_at(self) -> datetime:
+        """When the readers' copy was put in place, UTC, without time zone."""
+        return datetime.fromtimestamp(self.published_path.stat().st_mtime, UTC).replace(tzinfo=None)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -1,11 +1,15 @@
-"""`strata gates`, `strata doctor` and `strata restore`: the state of an installation, and putting it right."""
+"""`strata gates`, `strata doctor` and `strata restore`: the state of an installation, and putting it right.
+
+Looking never waits for a run: while one is writing, the gates are shown as the readers' copy has them, and it is said.
+"""
 
 import fcntl
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import duckdb
 import typer
@@ -13,9 +17,16 @@ from rich.text import Text
 
 from orchestration.commands.console import Json, out, print_json, table
 from orchestration.settings import Settings, now
-from segmentation.errors import StrataError, WarehouseBusyError
+from segmentation.errors import GateClosedError, StrataError, WarehouseBusyError
+from segmentation.warehouse import Warehouse, table_exists
+
+if TYPE_CHECKING:
+    from expectations.ledger import GateState
 
 _SPACE_NEEDED = 1 << 30
+
+#: How long looking waits for the warehouse before it takes the readers' copy.
+_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +39,57 @@ class Finding:
     repair: str = ""
 
 
-def gates(as_json: Json = False) -> None:
-    """Show where every gate stands. Exit code 3: one is closed."""
+@dataclass(frozen=True, slots=True)
+class _SeenGates:
+    """Where the gates stand; ``copied_at`` is set where that is what the readers' copy says, ``note`` says why."""
+
+    states: "tuple[GateState, ...]"
+    copied_at: datetime | None = None
+    note: str = ""
+
+    @property
+    def closed(self) -> list[str]:
+        """Stages that nothing may be built on."""
+        return [state.stage for state in self.states if state.state in {"closed", "not judged"}]
+
+
+def _see_gates(warehouse: Warehouse) -> _SeenGates:
+    """Ask the warehouse, or the readers' copy while somebody writes.
+
+    Raises:
+        WarehouseBusyError: Somebody writes, and no copy knows of gates.
+    """
     from expectations.ledger import gate_states
 
+    try:
+        with replace(warehouse, lock_wait_seconds=min(_WAIT_SECONDS, warehouse.lock_wait_seconds)).write() as con:
+            return _SeenGates(gate_states(con))
+    except WarehouseBusyError:
+        if not warehouse.published_path.exists():
+            raise
+        with warehouse.read() as con:
+            if not table_exists(con, "ops", "candidates"):
+                raise
+            states = gate_states(con)
+    note = (
+        f"a run is writing since {warehouse.locked_at:%Y-%m-%d %H:%M:%S}; "
+        f"showing the gates as they stood at {warehouse.copied_at:%Y-%m-%d %H:%M:%S}, in the readers' copy"
+    )
+    return _SeenGates(states, warehouse.copied_at, note)
+
+
+def gates(as_json: Json = False) -> None:
+    """Show where every gate stands, without waiting for a run. Exit code 3: one is closed."""
     settings = Settings.load()
     if not settings.warehouse.path.exists():
         raise StrataError("no run has been made yet", where=str(settings.warehouse.path), repair="strata run")
-    with settings.warehouse.write() as con:
-        states = gate_states(con)
+    seen = _see_gates(settings.warehouse)
+    states = seen.states
     if as_json:
-        print_json(states)
+        print_json([asdict(state) | {"copied_at": seen.copied_at} for state in states])
     else:
+        if seen.note:
+            out.print(Text(seen.note, style="yellow"))
         rows = [
             (
                 state.stage,
@@ -54,8 +104,8 @@ def gates(as_json: Json = False) -> None:
         for state in states:
             for truth in (*state.failures, *state.warnings):
                 out.print(f"\n{state.stage}: {truth.sentence}\n  repair: {truth.repair}", markup=False)
-    if any(state.state in {"closed", "not judged"} for state in states):
-        raise typer.Exit(3)
+    if seen.closed:
+        raise typer.Exit(GateClosedError.exit_code)
 
 
 def doctor(as_json: Json = False) -> None:
@@ -120,27 +170,27 @@ def _run_lock(path: Path) -> Finding:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return Finding("runs", "note", f"a run is at work ({lock.read().strip()})", "wait for it to end")
+            since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            told = f"a run is at work ({lock.read().strip()}) since {since:%Y-%m-%d %H:%M:%S}"
+            return Finding("runs", "note", told, "wait for it to end")
     return Finding("runs", "ok", "no run is at work")
 
 
 def _warehouse(settings: Settings) -> Finding:
-    from expectations.ledger import gate_states
-
     path = settings.warehouse.path
     if not path.exists():
         return Finding("warehouse", "note", "no run has been made yet", "strata run")
     try:
-        with replace(settings.warehouse, lock_wait_seconds=1).write() as con:
-            closed = [state.stage for state in gate_states(con) if state.state in {"closed", "not judged"}]
+        seen = _see_gates(settings.warehouse)
     except WarehouseBusyError as error:
         return Finding("warehouse", "note", error.what, error.repair)
     except (StrataError, duckdb.Error, OSError) as error:
         return Finding("warehouse", "wrong", *_told(error))
     size = f"{path.stat().st_size / 2**20:.0f} MiB"
-    if closed:
-        return Finding("warehouse", "wrong", f"{size}; closed gates: {', '.join(closed)}", "strata gates")
-    return Finding("warehouse", "ok", f"{size}; no gate is closed")
+    told = f"{size}; {seen.note}" if seen.note else size
+    if seen.closed:
+        return Finding("warehouse", "wrong", f"{told}; closed gates: {', '.join(seen.closed)}", "strata gates")
+    return Finding("warehouse", "note" if seen.note else "ok", f"{told}; no gate is closed")
 
 
 def _told(error: Exception) -> tuple[str, str]:
