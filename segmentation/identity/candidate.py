@@ -73,8 +73,8 @@ def build_candidate(
         counted["rows_attributable"] = _count_attributable(con)
         mark_manual_matches(con)
         name_causes(con)
-        _write_identifiers(con, run)
-        _write_edges(con, run)
+        write_identifiers(con, run)
+        write_edges(con, run)
         write_lookup(con)
         write_accounts(con, run, rules)
         counted |= write_consents(con, run, catalog)
@@ -109,7 +109,8 @@ def _count_attributable(con: Connection) -> int:
     return int(con.execute(query).fetchall()[0][0])
 
 
-def _write_identifiers(con: Connection, run: Run) -> None:
+def write_identifiers(con: Connection, run: Run) -> None:
+    """Fill ``identity.candidate_identifiers`` from ``nodes`` and ``excluded``."""
     con.execute(
         "insert into identity.candidate_identifiers by name "
         "select n.node_id, r.id_type, r.id_namespace, r.id_value, coalesce(x.status, 'active') as status, "
@@ -125,7 +126,8 @@ def _write_identifiers(con: Connection, run: Run) -> None:
     )
 
 
-def _write_edges(con: Connection, run: Run) -> None:
+def write_edges(con: Connection, run: Run) -> None:
+    """Fill ``identity.candidate_edges`` from the decided ``links``."""
     con.execute(
         "insert into identity.candidate_edges by name "
         "select node_a, node_b, source, evidence, tier, null as match_probability, n_obs, first_seen_at, "
