@@ -67,7 +67,7 @@ def _is_number(value: object) -> bool:
 
 
 def format_cell(value: object) -> str:
-    """Show a value as people write it: 12,345, 0.25, yes, or nothing for none."""
+    """Show a value as people write it: 12,345, 0.25, yes, a moment to the second, or nothing for none."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -76,6 +76,8 @@ def format_cell(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.2f}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
     return str(value)
 
 

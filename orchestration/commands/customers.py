@@ -1,5 +1,6 @@
 """`strata segments`, `strata explain` and `strata lookup`: questions about segments and customers."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -12,9 +13,11 @@ from orchestration.settings import Settings, now
 from segmentation.errors import NotFoundError
 from segmentation.segments.evaluation import Clause
 from segmentation.segments.explain import SegmentExplanation
-from segmentation.warehouse import table_exists
+from segmentation.warehouse import Connection, table_exists
 
-Customer = Annotated[str, typer.Argument(help="Customer id, a former one, or any identifier such as an e-mail.")]
+Customer = Annotated[
+    str, typer.Argument(help="Customer id, a former one, or any identifier: an e-mail address, or TYPE:VALUE.")
+]
 
 
 def segments(as_json: Json = False) -> None:
@@ -44,12 +47,13 @@ def segments(as_json: Json = False) -> None:
 
 
 def lookup(
-    customer: Annotated[str, typer.Argument(help="Customer id, current or former.")],
+    customer: Customer,
     destination: Annotated[str, typer.Option(help="Online store to ask, by its name in the catalog.")] = "online_store",
     as_json: Json = False,
 ) -> None:
     """Ask the online store what runtime systems are told about a customer.
 
+    The store knows customer ids; an identifier is first looked up in the readers' copy.
     Exit code 0: known. 5: unknown, which is not "not a member".
     """
     from assets.sync import read_destinations
@@ -64,9 +68,10 @@ def lookup(
             where=str(settings.catalog / "destinations.yml"),
             expected=", ".join(stores),
         )
-    answer = ask(stores[destination].url, customer, now(), destination=destination)
+    asked, hint = _find_customer(settings, customer)
+    answer = ask(stores[destination].url, asked, now(), destination=destination)
     if as_json:
-        print_json(answer.as_dict())
+        print_json(answer.as_dict() | {"asked_for": customer, "hint": hint})
     else:
         style = {"known": "green", "stale": "yellow"}.get(answer.status, "red")
         out.print(Text(answer.status, style=style), Text(answer.customer_id or answer.asked_id, style="bold"))
@@ -78,8 +83,41 @@ def lookup(
             f"{answer.staleness_seconds} s old of at most {answer.max_staleness_seconds} s, position {answer.seq}",
             style="dim",
         )
+        if hint:
+            out.print(Text(hint))
     if answer.segments is None:
         raise typer.Exit(NotFoundError.exit_code)
+
+
+def _find_customer(settings: Settings, text: str) -> tuple[str, str]:
+    """Return the customer id to ask a store for, and what to say where an identifier leads to none."""
+    # Ids begin so; what the store does not know of them is for the store to say.
+    if text.strip().startswith("c_"):
+        return text.strip(), ""
+    if not settings.warehouse.published_path.exists():
+        return text, "the store knows customer ids alone, and nothing is published to find one by: strata run"
+    with settings.warehouse.read() as con:
+        try:
+            return _resolve(con, settings, text), ""
+        except NotFoundError as error:
+            return text, f"{error.what}; blocked and shared ones are told by: strata identity show {shlex.quote(text)}"
+
+
+def _resolve(con: Connection, settings: Settings, text: str) -> str:
+    """Return the customer that a text names: an id, a value, or an identifier with its type.
+
+    Raises:
+        NotFoundError: Nobody is known by it.
+        StrataError: Several identifiers have the value.
+    """
+    from segmentation.identity.catalog import load_identifier_rules
+    from segmentation.identity.explain import find_owner, resolve_customer
+    from segmentation.identity.references import PUBLISHED, find_nodes, is_typed
+
+    if not is_typed(text):
+        return resolve_customer(con, text)
+    [node] = find_nodes(con, load_identifier_rules(settings.catalog), [(text, "argument")], PUBLISHED)
+    return find_owner(con, node, text)
 
 
 def explain(
@@ -88,12 +126,12 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say why a customer is in a segment or not: rule, values, version, overrides, consent, identity."""
-    from segmentation.identity.explain import customer_identifiers, resolve_customer, stated_values
+    from segmentation.identity.explain import customer_identifiers, stated_values
     from segmentation.segments.explain import explain as why
 
     settings = Settings.load()
     with settings.warehouse.read() as con:
-        customer_id = resolve_customer(con, customer)
+        customer_id = _resolve(con, settings, customer)
         identifiers = customer_identifiers(con, customer_id)
         profile = stated_values(con, customer_id) if table_exists(con, "identity", "profile_conflicts") else []
         explanation = why(con, customer_id, segment)
@@ -104,7 +142,15 @@ def explain(
     merged = explanation.identity.get("merged_ids")
     if merged:
         out.print(Text(f"formerly also {merged}", style="dim"))
-    rows = [(one.id_type, one.id_value, one.last_seen_at, "; ".join(one.evidence[:2])) for one in identifiers]
+    rows = [
+        (
+            one.id_type,
+            f"{one.id_value} ({one.id_namespace})" if one.id_namespace else one.id_value,
+            one.last_seen_at,
+            "; ".join(one.evidence[:2]),
+        )
+        for one in identifiers
+    ]
     out.print(table(["identifier", "value", "last seen", "evidence"], rows, title="Who"))
     if profile:
         out.print()

@@ -25,7 +25,8 @@ class CustomerIdentifier:
         is_anchor: The customer's id goes where this identifier goes.
         first_seen_at: Earliest sighting, UTC.
         last_seen_at: Latest sighting, UTC.
-        evidence: Admitted edges at this identifier, as ``source: kind (tier n, m times)``, strongest first.
+        evidence: Admitted edges at this identifier, strongest first, those of one kind together: ``source: kind
+            (tier n, m times)``, or with the number of identifiers that it is linked to where there are several.
     """
 
     id_type: str
@@ -87,13 +88,21 @@ def customer_identifiers(con: Connection, customer_id: str) -> list[CustomerIden
         NotFoundError: There is no such active customer.
     """
     rows = con.execute(
+        "with mine as (select node_id from identity.identifier_map where customer_id = $customer_id), "
+        "links as (select node_a as node_id, e.* from identity.edges as e where e.admitted and node_a in (from mine) "
+        "union all select node_b, e.* from identity.edges as e where e.admitted and node_b in (from mine)), "
+        "kinds as (select node_id, source, evidence, tier, count(*) as n_links, sum(n_obs) as n_times, "
+        "min(first_seen_at) as since from links group by node_id, source, evidence, tier), "
+        "told as (select node_id, list(concat(source, ': ', evidence, ' (tier ', tier, ', ', "
+        "case when n_links > 1 then concat(n_links, ' links, ') end, n_times, "
+        "case when n_times = 1 then ' time)' else ' times)' end) order by tier, since, source, evidence) as evidence "
+        "from kinds group by node_id) "
         "select i.id_type, i.id_namespace, i.id_value, i.node_id = k.anchor_node_id, i.first_seen_at, i.last_seen_at, "
-        "coalesce((select list(concat(e.source, ': ', e.evidence, ' (tier ', e.tier, ', ', e.n_obs, ' times)') "
-        "order by e.tier, e.first_seen_at, e.source, e.evidence, e.node_a, e.node_b) from identity.edges as e "
-        "where e.admitted and (e.node_a = i.node_id or e.node_b = i.node_id)), []) "
+        "coalesce(t.evidence, []) "
         "from identity.customers as k join identity.identifier_map as m using (customer_id) "
-        "join identity.identifiers as i using (node_id) where k.customer_id = ? and k.status = 'active'",
-        [customer_id],
+        "join identity.identifiers as i using (node_id) left join told as t using (node_id) "
+        "where k.customer_id = $customer_id and k.status = 'active'",
+        {"customer_id": customer_id},
     ).fetchall()
     if not rows:
         raise _unknown(customer_id)
@@ -134,6 +143,23 @@ def resolve_customer(con: Connection, text: str) -> str:
         if rows:
             return str(rows[0][0])
     raise _unknown(text)
+
+
+def find_owner(con: Connection, node_id: int, text: str) -> str:
+    """Return the active customer that an identifier belongs to.
+
+    Args:
+        con: A connection to published tables.
+        node_id: The identifier.
+        text: How it was named, for the message.
+
+    Raises:
+        NotFoundError: It belongs to nobody.
+    """
+    rows = con.execute("select customer_id from identity.identifier_map where node_id = ?", [node_id]).fetchall()
+    if not rows:
+        raise _unknown(text)
+    return str(rows[0][0])
 
 
 _RANK = (

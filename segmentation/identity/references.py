@@ -45,6 +45,11 @@ class _Wanted(NamedTuple):
     raw_value: str
 
 
+def is_typed(text: str) -> bool:
+    """Say whether a text names an identifier with its type: ``email:ann@shop.com``, ``node:17``."""
+    return _TYPED.match(text) is not None
+
+
 def find_nodes(
     con: Connection, rules: IdentifierRules, named: Sequence[tuple[str, str]], book: Book = REGISTRY
 ) -> list[int]:

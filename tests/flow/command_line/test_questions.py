@@ -1,6 +1,8 @@
 """Questions people ask of what is published: who, why, since when, is all well."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,43 @@ def test_lookup_of_a_stranger_is_unknown_and_not_no(ask: Ask, data: Path) -> Non
     elsewhere = ask(data, "lookup", "c_nobody", "--destination", "nowhere", "--json")
     assert elsewhere.code == 5
     assert "online_store" in elsewhere.json["expected"]
+
+
+def test_lookup_takes_identifiers_too(ask: Ask, house: Any, data: Path) -> None:
+    customer_id, email, source, number = house.sql(
+        "select p.customer_id, p.email, i.id_namespace, i.id_value from identity.profiles as p "
+        "join identity.identifier_map as m using (customer_id) join identity.identifiers as i using (node_id) "
+        "where p.email is not null and i.id_type = 'source_customer_id' order by 1 limit 1"
+    )[0]
+    for named in (email, email.upper(), f"email:{email}", f"source_customer_id@{source}:{number}", f" {customer_id}"):
+        found = ask(data, "lookup", named, "--json")
+        assert found.code == 0, found.out
+        assert (found.json["status"], found.json["customer_id"]) == ("known", customer_id)
+        assert (found.json["asked_for"], found.json["hint"]) == (named, "")
+    for stranger in ("nobody@nowhere.example", "email:nobody@nowhere.example", "it's nobody"):
+        unknown = ask(data, "lookup", stranger, "--json")
+        assert (unknown.code, unknown.json["status"]) == (5, "unknown")
+        assert unknown.json["hint"].endswith(f"strata identity show {shlex.quote(stranger)}")
+        assert "strata identity show" in ask(data, "lookup", stranger, COLUMNS="200").out
+
+
+def test_explain_tells_of_whom_without_repeating_itself(ask: Ask, house: Any, data: Path) -> None:
+    customer_id, source = house.sql(
+        "select m.customer_id, any_value(i.id_namespace) filter (i.id_namespace <> '') "
+        "from identity.identifier_map as m join identity.identifiers as i using (node_id) group by 1 "
+        "having bool_or(i.id_type = 'source_customer_id') order by count(*) desc, 1 limit 1"
+    )[0]
+    told = ask(data, "explain", customer_id, "--json").json["identifiers"]
+    assert any("links" in line for one in told for line in one["evidence"])
+    for one in told:
+        kinds = [line.partition(" (")[0] for line in one["evidence"]]
+        assert len(kinds) == len(set(kinds))
+    shown = ask(data, "explain", customer_id, COLUMNS="200").out
+    assert f"({source})" in next(line for line in shown.splitlines() if line.startswith("source_customer_id"))
+    assert not re.search(r"\d{2}:\d{2}:\d{2}\.\d", shown)
+    typed = ask(data, "explain", f"source_customer_id@{source}:{told[0]['id_value']}", "--json")
+    assert (typed.code, typed.json["customer_id"]) == (0, customer_id)
+    assert ask(data, "explain", "email:nobody@nowhere.example", "--json").code == 5
 
 
 def test_explain_says_why_in_why_not_and_of_whom(ask: Ask, house: Any, data: Path) -> None:

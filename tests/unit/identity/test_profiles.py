@@ -131,6 +131,6 @@ def test_identifiers_come_with_their_evidence(world, ann):
     assert [one.id_type for one in found] == ["source_customer_id", "email", "phone", "device_id", "anonymous_id"]
     assert [one.is_anchor for one in found] == [True, False, False, False, False]
     email = found[1]
-    assert email.evidence == ("crm: customer_records (tier 1, 1 times)", "shop: orders (tier 2, 1 times)")
+    assert email.evidence == ("crm: customer_records (tier 1, 1 time)", "shop: orders (tier 2, 1 time)")
     with pytest.raises(NotFoundError):
         customer_identifiers(world.con, ann["old"])
