@@ -112,7 +112,13 @@ def workshop(project: Any, tmp_path: Path) -> Workshop:
     return Workshop(tmp_path)
 
 
-@pytest.mark.parametrize(("selector", "only"), [("features", None), ("marts", "marts/fct_segment_sizes_daily")])
+@pytest.mark.parametrize(
+    ("selector", "only"),
+    [
+        pytest.param("features", None, marks=pytest.mark.slow),
+        ("marts", "marts/fct_segment_sizes_daily"),
+    ],
+)
 def test_dagster_is_told_the_same(workshop: Workshop, selector: str, only: str | None) -> None:
     here = workshop.build(apart=False, selector=selector, only=only)
     apart = workshop.build(apart=True, selector=selector, only=only)

@@ -71,7 +71,11 @@ def behind(company: Path, week_later: Path, install: Callable[..., Any]) -> Any:
     return house
 
 
-@pytest.mark.parametrize("obstacle", OBSTACLES, ids=lambda one: f"{one.destination}: {one.said}")
+@pytest.mark.parametrize(
+    "obstacle",
+    [pytest.param(one, marks=() if one is OBSTACLES[0] else pytest.mark.slow) for one in OBSTACLES],
+    ids=lambda one: f"{one.destination}: {one.said}",
+)
 def test_one_bad_destination_stops_no_other(
     behind: Any, company: Path, week_later: Path, installation: Any, obstacle: Obstacle
 ) -> None:

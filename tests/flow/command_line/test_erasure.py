@@ -88,6 +88,7 @@ def _uncompressed(path: Path, scratch: Path) -> bytes:
     return copy.read_bytes()
 
 
+@pytest.mark.slow
 def test_nothing_of_a_forgotten_customer_is_left(ask: Ask, house: Any, tmp_path: Path) -> None:
     data = house.settings.data
     customer_id, email = somebody(house)

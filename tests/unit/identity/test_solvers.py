@@ -29,6 +29,7 @@ def _tables(world, run, catalog, solver):
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS)
 def test_both_solvers_give_the_same_candidate(world, run, catalog, rows):
