@@ -18,6 +18,7 @@ from orchestration.stages import stage
 from segmentation import audit
 from segmentation.identity.candidate import build_candidate
 from segmentation.identity.catalog import load_identity_catalog
+from segmentation.identity.matching.candidates import load_matching_in_force
 from segmentation.identity.publish import publish
 from segmentation.identity.scorecard import evaluate, keep_run_figures, read_trend
 from segmentation.identity.state import export_state
@@ -57,10 +58,13 @@ def identity_candidate(context: dg.AssetExecutionContext, strata: StrataResource
     """Who is who as of the run: what the gate judges before anyone reads it."""
     run = run_from_context(context, strata)
     catalog = load_identity_catalog(strata.settings.catalog)
+    matching = load_matching_in_force(strata.settings.catalog, strata.settings.matching_models_folder)
     with strata.warehouse().write() as con:
         ledger.require_upstream_open(con, STAGE.name)
         settings = strata.settings
-        report = build_candidate(con, run, catalog, solver=settings.identity_solver, full=settings.identity_full)
+        report = build_candidate(
+            con, run, catalog, solver=settings.identity_solver, full=settings.identity_full, matching=matching
+        )
     metadata = report_metadata(report)
     metadata["catalog"] = catalog_link(strata.settings.catalog / "identifiers.yml")
     return dg.MaterializeResult(metadata=metadata)

@@ -7,35 +7,17 @@ command that does the same (`commands/matching.py`).
 import dagster as dg
 
 from orchestration.resources import WAREHOUSE_OP_TAGS, WAREHOUSE_POOL, StrataResource
-from orchestration.settings import Settings, now
-from segmentation.errors import StrataError
+from orchestration.settings import now
 from segmentation.identity.catalog import load_identifier_rules
-from segmentation.identity.matching.catalog import MATCHING_FILE, MatchingDefinition, load_matching
+from segmentation.identity.matching.catalog import MATCHING_FILE, require_matching
 from segmentation.identity.matching.workshop import train_version
-
-
-def require_definition(settings: Settings) -> MatchingDefinition:
-    """Return what the catalog says of matching, switched on or not.
-
-    Raises:
-        StrataError: The catalog says nothing of it.
-    """
-    definition = load_matching(settings.catalog)
-    if definition is None:
-        raise StrataError(
-            "the catalog says nothing of matching",
-            where=str(settings.catalog / MATCHING_FILE),
-            expected="which attributes records are compared by",
-            repair="docs/matching.md shows the file",
-        )
-    return definition
 
 
 @dg.op(pool=WAREHOUSE_POOL, tags=WAREHOUSE_OP_TAGS)
 def train_matching_model(context: dg.OpExecutionContext, strata: StrataResource) -> None:
     """Learn from the records as of what is published, and write the next version of the model."""
     settings = strata.settings
-    definition, rules = require_definition(settings), load_identifier_rules(settings.catalog)
+    definition, rules = require_matching(settings.catalog), load_identifier_rules(settings.catalog)
     with strata.warehouse().write() as con:
         path, model = train_version(con, rules, definition, settings.matching_models_folder, at=now())
     context.log.info(f"model {model.version} is in {path}; runs use it once catalog/{MATCHING_FILE} names it")

@@ -190,6 +190,25 @@ SUITE = Suite(
             expected="at most publish_gate.rejected_edge_factor times the usual share of refused links",
         ),
         holds_nowhere(
+            "automatic_matches_are_shown_to_be_right",
+            FIGURES,
+            "select n_match_links_automatic, match_precision_low, match_precision_least from {batch} "
+            "where n_match_links_automatic > 0 "
+            "and (match_precision_least = 0 or match_precision_low < match_precision_least)",
+            expected="automatic matches only where a labelled sample shows the precision that matching.yml asks for",
+            repair=_BUG,
+        ),
+        holds_nowhere(
+            "automatic_matches_are_few",
+            FIGURES,
+            "select n_match_links_automatic, n_customers from {batch} "
+            "where n_match_links_automatic >= 20 and n_match_links_automatic > 0.1 * n_customers",
+            expected="automatic matches for at most 10 % of the customers",
+            repair="raise automatic.from or lower automatic.max_links in catalog/matching.yml, "
+            "or see which source sends its customers under new ids",
+            may_be_accepted=True,
+        ),
+        holds_nowhere(
             "few_customers_retire",
             FIGURES,
             "select retired, n_customers from {batch} "

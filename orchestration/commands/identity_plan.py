@@ -24,6 +24,7 @@ from segmentation.identity.candidate import build_candidate
 from segmentation.identity.catalog import IdentityCatalog, load_identity_catalog
 from segmentation.identity.drafts import read_draft
 from segmentation.identity.identity_plan import IdentityPlan, measure_plan
+from segmentation.identity.matching.candidates import Matching, load_matching_in_force
 from segmentation.identity.operator_rules import Rule, node_types, read_rules
 from segmentation.identity.rule_book import Signature, acknowledge, add_rule, end_rule, is_pending
 from segmentation.identity.rule_words import describe_rule
@@ -79,7 +80,8 @@ def plan(
     require_warehouse(settings)
     catalog = load_identity_catalog(settings.catalog)
     with err.status("Planning …"), _scratch(settings) as scratch:
-        found = _make_plan(scratch, catalog, with_rule or [])
+        matching = load_matching_in_force(settings.catalog, settings.matching_models_folder)
+        found = _make_plan(scratch, catalog, matching, with_rule or [])
         if segments:
             found = replace(found, changes=_decide_segments(scratch, found))
     if as_json:
@@ -97,6 +99,8 @@ def _scratch(settings: Settings) -> Iterator[Settings]:
         if (settings.data / "dbt").is_dir():
             # What dbt parsed before need not be parsed again.
             shutil.copytree(settings.data / "dbt", folder / "dbt")
+        if settings.matching_models_folder.is_dir():
+            shutil.copytree(settings.matching_models_folder, folder / "state" / "matching")
         given = {name: getattr(settings, name) for name in settings.model_fields_set}
         yield Settings.load(
             **{**given, "data": folder, "landing": settings.landing_folder, "dagster_home": folder / "home"}
@@ -105,7 +109,7 @@ def _scratch(settings: Settings) -> Iterator[Settings]:
         shutil.rmtree(folder)
 
 
-def _make_plan(scratch: Settings, catalog: IdentityCatalog, texts: list[str]) -> Plan:
+def _make_plan(scratch: Settings, catalog: IdentityCatalog, matching: Matching | None, texts: list[str]) -> Plan:
     with _open(scratch.warehouse) as con:
         served = latest_candidate(con, "identity", published=True)
         if served is None:
@@ -115,7 +119,7 @@ def _make_plan(scratch: Settings, catalog: IdentityCatalog, texts: list[str]) ->
             _try(con, catalog, text, signature)
         rules = tuple(rule for rule in read_rules(con) if is_pending(con, rule))
         run = Run(_RUN_ID, served.as_of, now())
-        build_candidate(con, run, catalog)
+        build_candidate(con, run, catalog, matching=matching)
         identity = measure_plan(con, served.as_of, rules)
         types = node_types(con, {node for rule in rules for node in (*rule.nodes, *rule.other_nodes)})
         return Plan(

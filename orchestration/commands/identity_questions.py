@@ -179,6 +179,8 @@ def _evidence(one: Evidence) -> Text:
         seen = f"{one.first_seen_at:%Y-%m-%d} to {one.last_seen_at:%Y-%m-%d}"
     times = "once" if one.n_obs == 1 else f"{one.n_obs:,} times"
     mark = Text("  ✓ ", style="green") if one.admitted else Text("  ✗ ", style="red")
+    if one.match_probability is not None:
+        times = f"{one.match_probability:.2%} ({one.match_weight:.1f} bits)"
     told = Text(f"{one.source}: {one.evidence}, tier {one.tier}, {times}, {seen}")
     return mark + told + Text(f"   refused: {one.reason}" if one.reason else "", style="red")
 

@@ -1,6 +1,7 @@
-"""`strata matching …`: train models and list them.
+"""`strata matching …`: the group, and its commands for models.
 
-Belongs here: asking and showing. Does not belong here: matching itself (`segmentation/identity/matching`).
+Belongs here: asking and showing. Does not belong here: commands for pairs (`matching_review.py`), or matching itself
+(`segmentation/identity/matching`).
 """
 
 from dataclasses import dataclass
@@ -8,9 +9,9 @@ from dataclasses import dataclass
 import typer
 from rich.text import Text
 
+from orchestration.commands import matching_review
 from orchestration.commands.console import Json, err, hint_table, out, print_json, table
 from orchestration.commands.identity_steward import require_warehouse
-from orchestration.matching_training import require_definition
 from orchestration.settings import Settings, now
 
 group = typer.Typer(
@@ -35,11 +36,12 @@ class Version:
 def train(as_json: Json = False) -> None:
     """Learn a model from the published records and write it as the next version; runs go on with the one they have."""
     from segmentation.identity.catalog import load_identifier_rules
+    from segmentation.identity.matching.catalog import require_matching
     from segmentation.identity.matching.workshop import train_version
 
     settings = Settings.load()
     require_warehouse(settings)
-    definition, rules = require_definition(settings), load_identifier_rules(settings.catalog)
+    definition, rules = require_matching(settings.catalog), load_identifier_rules(settings.catalog)
     with err.status("Learning …"), settings.warehouse.write() as con:
         _, model = train_version(con, rules, definition, settings.matching_models_folder, at=now())
     found = next(one for one in _read_versions(settings) if one.version == model.version)
@@ -97,3 +99,4 @@ def _read_versions(settings: Settings) -> list[Version]:
 
 group.command("train")(train)
 group.command("models")(models)
+matching_review.register(group)

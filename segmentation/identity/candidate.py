@@ -14,6 +14,8 @@ from segmentation.identity.figures import write_figures
 from segmentation.identity.guards import judge_identifiers
 from segmentation.identity.incremental import resolve
 from segmentation.identity.lookup import write_lookup
+from segmentation.identity.matching.candidates import Matching
+from segmentation.identity.matching.links import add_matches, settle_matches
 from segmentation.identity.observations import observe
 from segmentation.identity.operator_rules import newest_decision, prepare_rules
 from segmentation.identity.profiles import write_profiles
@@ -36,11 +38,19 @@ _TEMPORARY = (
     "components",
     "resolution",
     "component_best",
+    "match_links",
+    "match_parts",
 )
 
 
 def build_candidate(
-    con: Connection, run: Run, catalog: IdentityCatalog, *, solver: Solver = "embedded", full: bool = False
+    con: Connection,
+    run: Run,
+    catalog: IdentityCatalog,
+    *,
+    solver: Solver = "embedded",
+    matching: Matching | None = None,
+    full: bool = False,
 ) -> StageReport:
     """Resolve every identifier seen by ``run.as_of`` to a customer and write ``identity.candidate…``.
 
@@ -52,6 +62,7 @@ def build_candidate(
         run: Its ``as_of`` hides later rows.
         catalog: Rules and purposes.
         solver: Who finds the components: scipy in this process, or the engine by SQL alone.
+        matching: What records are matched by; ``None`` where matching is off.
         full: Solve everything anew; the result is the same.
 
     Returns:
@@ -61,7 +72,7 @@ def build_candidate(
     rules = catalog.rules
     with transaction(con):
         create_candidate_tables(con)
-        counted = observe(con, run, rules)
+        counted: dict[str, int | float] = {**observe(con, run, rules)}
         rules = prepare_rules(con, run, rules)
         counted["decision_seq"] = newest_decision(con)
         judge_identifiers(con, rules)
@@ -69,12 +80,14 @@ def build_candidate(
         add_links(con)
         find_owners(con, rules)
         add_owners(con)
+        counted |= add_matches(con, run, rules, matching)
         counted |= resolve(con, run, rules, solver=solver, full=full)
         counted["rows_attributable"] = _count_attributable(con)
         mark_manual_matches(con)
         name_causes(con)
         write_identifiers(con, run)
         write_edges(con, run)
+        settle_matches(con, matching)
         write_lookup(con)
         write_accounts(con, run, rules)
         counted |= write_consents(con, run, catalog)

@@ -16,14 +16,31 @@ from segmentation.identity.observations import filled_columns, namespace_express
 from segmentation.identity.values import known_values
 from segmentation.identity.versions import superseded_rows
 from segmentation.run import Run
-from segmentation.warehouse import Connection, literal, scalar, table_exists
+from segmentation.warehouse import Connection, count, literal, scalar, table_exists
 
 #: The one state that allows; any other word is a refusal.
 GRANTED = "granted"
 
 
+#: Members of each component by the part that identifiers alone connect; most components are of one part.
+_PARTS = (
+    "(select c.node_id, c.component, coalesce(p.part, 0) as part from components as c "
+    "left join match_parts as p using (node_id))"
+)
+#: What every part of a customer grants, one that never decided anything included.
+_AGREED = (
+    "(select component, purpose_code, bool_and(coalesce(is_granted, false)) and count(*) = coalesce(max(n_parts), 1) "
+    "as is_granted, max(decided_at) as decided_at from by_purpose left join (select component, "
+    "count(distinct part) as n_parts from match_parts join components using (node_id) group by component) "
+    "using (component) group by component, purpose_code)"
+)
+
+
 def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[str, int]:
     """Fill ``identity.candidate_customer_consents``.
+
+    Reads temporary table ``match_parts`` (see `matching.links`): a customer that matches hold together allows what
+    each part of it grants by itself, and none refuses.
 
     Returns:
         Consent events of purposes that the catalog does not know (ignored) and of nobody's identifiers, and
@@ -41,26 +58,30 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
     }
     if table_exists(con, "sources", "consent_events"):
         counts = _write_decisions(con, run, catalog)
+    unit, members, whole = "component", "components", "by_purpose"
+    if count(con, "match_parts"):
+        # A match carries no grant from one side to the other: each part of the customer decides by itself.
+        unit, members, whole = "component, part", _PARTS, _AGREED
     con.execute(
         "insert into identity.candidate_customer_consents by name with "
         "by_identifier as (select node_id, purpose_code, max(granted_at) as granted_at, "
         "max(refused_at) as refused_at from decisions group by all), "
-        "by_customer as (select c.component, d.purpose_code, "
+        f"by_customer as (select {unit}, d.purpose_code, "
         "bool_and(d.granted_at is not null and (d.refused_at is null or d.granted_at > d.refused_at)) as is_granted, "
         "max(greatest(d.granted_at, d.refused_at)) as decided_at "
-        "from by_identifier as d join components as c using (node_id) group by all), "
-        "asked as (select distinct component from by_customer), "
+        f"from by_identifier as d join {members} as c using (node_id) group by all), "
+        f"asked as (select distinct {unit} from by_customer), "
         # Nothing on the way up refused, and something on it granted; then what nobody decided.
-        "by_purpose as (select component, purpose_code, bool_and(is_granted) as is_granted, "
+        f"by_purpose as (select {unit}, purpose_code, bool_and(is_granted) as is_granted, "
         "max(decided_at) as decided_at from ("
-        "select d.component, l.purpose_code, d.is_granted, d.decided_at from by_customer as d "
+        f"select {unit}, l.purpose_code, d.is_granted, d.decided_at from by_customer as d "
         "join purpose_lineage as l on l.ancestor_code = d.purpose_code union all "
-        "select component, purpose_code, null, null from asked cross join purpose_list where needs_consent union all "
-        "select component, purpose_code, null, null from component_best cross join purpose_list "
-        "where not needs_consent) group by all) "
+        f"select {unit}, purpose_code, null, null from asked cross join purpose_list where needs_consent union all "
+        f"select {unit.replace('part', '0 as part')}, purpose_code, null, null from component_best "
+        "cross join purpose_list where not needs_consent) group by all) "
         "select k.customer_id, p.purpose, not p.needs_consent or coalesce(b.is_granted, false) as is_allowed, "
         "coalesce(b.decided_at, f.first_seen_at) as decided_at, $run_id as run_id, $recorded_at as recorded_at "
-        "from by_purpose as b join purpose_list as p using (purpose_code) "
+        f"from {whole} as b join purpose_list as p using (purpose_code) "
         "join resolution as k using (component) join component_best as f using (component)",
         {"run_id": run.run_id, "recorded_at": run.recorded_at},
     )

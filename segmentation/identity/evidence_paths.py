@@ -8,6 +8,7 @@ customers: breadth-first search from both sides over refused edges, in the engin
 """
 
 import heapq
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +54,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One edge: who saw two identifiers together, how often, from when to when; and why it was refused, if it was."""
+    """One edge: who saw two identifiers together, how often, from when to when; and why it was refused, if it was.
+
+    A match by probability names its model instead, and has a probability.
+    """
 
     source: str
     evidence: str
@@ -63,7 +67,15 @@ class Evidence:
     last_seen_at: datetime
     admitted: bool
     reject_rule: str | None
+    match_probability: float | None = None
     reason: str | None = None
+
+    @property
+    def match_weight(self) -> float | None:
+        """Bits of evidence of a match: the base-2 logarithm of its odds, 52 at most."""
+        if self.match_probability is None:
+            return None
+        return math.log2(self.match_probability / max(1 - self.match_probability, 2**-52))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +270,8 @@ def _steps(con: Connection, nodes: Sequence[int], people: Mapping[str, Rule]) ->
     places = read_places(con, nodes, people)
     wanted = ", ".join(f"({min(pair)}, {max(pair)})" for pair in pairs)
     rows = con.execute(
-        "select node_a, node_b, source, evidence, tier, n_obs, first_seen_at, last_seen_at, admitted, reject_rule "
-        f"from identity.edges where (node_a, node_b) in ({wanted}) "
+        "select node_a, node_b, source, evidence, tier, n_obs, first_seen_at, last_seen_at, admitted, reject_rule, "
+        f"match_probability from identity.edges where (node_a, node_b) in ({wanted}) "
         "order by admitted desc, tier, first_seen_at, source, evidence"
     ).fetchall()
     found: dict[tuple[int, int], list[Evidence]] = defaultdict(list)

@@ -54,7 +54,9 @@ _RATIOS = {
 }
 
 
-def write_figures(con: Connection, run: Run, rules: IdentifierRules, counted: dict[str, int]) -> dict[str, int | float]:
+def write_figures(
+    con: Connection, run: Run, rules: IdentifierRules, counted: dict[str, int | float]
+) -> dict[str, int | float]:
     """Write ``identity.candidate``: one row, one column per figure; return the row.
 
     Args:
@@ -63,12 +65,13 @@ def write_figures(con: Connection, run: Run, rules: IdentifierRules, counted: di
         rules: Give the limits, which the row repeats as ``…_allowed`` so that a gate can compare.
         counted: Figures that earlier steps counted on the way.
     """
-    integers = dict(counted)
+    integers = {name: value for name, value in counted.items() if isinstance(value, int)}
     for name, query in _QUERIES.items():
         integers[name] = int(con.execute(query).fetchall()[0][0])
     ratios = {
         name: integers[part] / integers[whole] if integers[whole] else 0.0 for name, (part, whole) in _RATIOS.items()
     }
+    ratios |= {name: value for name, value in counted.items() if isinstance(value, float)}
     columns = [f"{value}::bigint as {name}" for name, value in integers.items()]
     columns += [f"{value!r}::double as {name}" for name, value in ratios.items()]
     allowed = find_allowances(con, run, rules, {**integers, **ratios})

@@ -45,6 +45,8 @@ def explain_refusal(rule: str, people: Mapping[str, Rule]) -> str:
 def _of_people(match: re.Match[str], people: Mapping[str, Rule]) -> str:
     rule = people.get(match["rule_id"])
     what = "blocked" if match["what"] == "blocked by" else "kept apart"
+    if rule is None and re.fullmatch(r"m\d+", match["rule_id"]):
+        return f"kept apart because people call two records no match, row {match['rule_id'][1:]} of the audit log"
     if rule is None:
         return f"{what} by rule {match['rule_id']}"
     return f"{what} by {rule.author}, rule {rule.rule_id}: {rule.reason}"

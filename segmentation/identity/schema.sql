@@ -309,3 +309,49 @@ create table if not exists identity.suppressions (
     erasure_id varchar not null,
     suppressed_at timestamp not null
 );
+
+-- Records that matching has compared with each other, by the identifier that each stands for. Internal.
+create table if not exists identity.match_records (
+    node_id bigint not null,
+    content_hash ubigint not null
+);
+
+-- What they were compared by: the model, what is read where, and from when on a pair is kept. Internal.
+create table if not exists identity.match_basis (fingerprint varchar not null);
+
+-- Pairs of records that the model in force takes for one person's, and what came of each. Every run of identity with
+-- matching switched on brings them up to date, published or not: they say what looks alike, not who is who.
+create table if not exists identity.match_candidates (
+    node_a bigint not null,
+    node_b bigint not null,
+    match_weight double not null,      -- bits: the base-2 logarithm of the odds
+    match_probability double not null,
+    model_version bigint not null,
+    parts struct(attribute varchar, level varchar, bits double)[] not null, -- what the weight is the sum of
+    state varchar not null,            -- evident (identifiers link them), review, automatic, match, no_match
+    found_at timestamp not null,       -- as_of of the run
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- What people said of pairs, one row per pair; the audit log has what they said before.
+create table if not exists identity.match_labels (
+    label_seq bigint not null,         -- row of the audit log
+    node_a bigint not null,
+    node_b bigint not null,
+    verdict varchar not null,          -- match, no_match
+    author varchar not null,
+    reason varchar not null,
+    labelled_at timestamp not null
+);
+
+-- Pairs drawn at random for people to label: what they say of these tells how precise automatic links are.
+create table if not exists identity.match_samples (
+    node_a bigint not null,
+    node_b bigint not null,
+    fingerprint varchar not null,      -- model and records that the pair was drawn from
+    drawn_from double not null,        -- least probability that it was drawn from
+    match_probability double not null,
+    author varchar not null,
+    drawn_at timestamp not null
+);

@@ -29,6 +29,8 @@ STATE_TABLES = (
     "publications",
     "acknowledgements",
     "suppressions",
+    "match_labels",
+    "match_samples",
 )
 
 #: Tables that follow from the state and the sources; restoring empties them, the next run fills them.
@@ -45,6 +47,9 @@ _DERIVED_TABLES = (
     "customer_consents",
     "profiles",
     "profile_conflicts",
+    "match_records",
+    "match_basis",
+    "match_candidates",
 )
 
 MANIFEST = "manifest.json"

@@ -13,7 +13,7 @@ import duckdb
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from segmentation.documents import Document, read_document, refuse
-from segmentation.errors import CatalogProblem, did_you_mean
+from segmentation.errors import CatalogProblem, StrataError, did_you_mean
 from segmentation.identity.matching.clusters import Ladder
 from segmentation.identity.matching.kinds import KINDS
 from segmentation.identity.matching.model_files import list_versions
@@ -107,6 +107,24 @@ def load_matching(folder: Path, *, models: Path | None = None) -> MatchingDefini
     if models is not None:
         found = chain(found, _check_model(document, definition, models))
     refuse(found)
+    return definition
+
+
+def require_matching(folder: Path) -> MatchingDefinition:
+    """Return what the catalog says of matching, switched on or not.
+
+    Raises:
+        CatalogProblems: The file says something that can't be meant.
+        StrataError: There is no file.
+    """
+    definition = load_matching(folder)
+    if definition is None:
+        raise StrataError(
+            "the catalog says nothing of matching",
+            where=str(folder / MATCHING_FILE),
+            expected="which attributes records are compared by",
+            repair="add the file; docs/matching.md tells of it",
+        )
     return definition
 
 

@@ -16,7 +16,14 @@ from segmentation.warehouse import Connection
 
 
 def match_records(
-    con: Connection, relation: str, model: MatchingModel, target: str, *, least_weight: float, new: str | None = None
+    con: Connection,
+    relation: str,
+    model: MatchingModel,
+    target: str,
+    *,
+    least_weight: float,
+    new: str | None = None,
+    keep_parts: bool = False,
 ) -> None:
     """Write ``target``: ``record_a`` < ``record_b``, ``match_weight`` and ``match_probability`` of every match.
 
@@ -29,12 +36,22 @@ def match_records(
         target: Table to write.
         least_weight: Match weight, in bits, that a match has at least.
         new: Table with the ``record_id`` of new records: matches among the others are left out.
+        keep_parts: Keep what each weight is made of, as `score_pairs` names it.
     """
     features = model.features
     write_cleaned(con, relation, features, "match_cleaned")
     write_features(con, "match_cleaned", model.frequencies, "match_features")
     write_pairs(con, "match_cleaned", model.keys, "match_pairs", new=new)
-    score_pairs(con, "match_features", "match_pairs", features, model.parameters, target, least_weight=least_weight)
+    score_pairs(
+        con,
+        "match_features",
+        "match_pairs",
+        features,
+        model.parameters,
+        target,
+        least_weight=least_weight,
+        keep_parts=keep_parts,
+    )
     for table in ("match_cleaned", "match_features", "match_pairs"):
         con.execute(f"drop table {table}")
 

@@ -43,11 +43,15 @@ def workshop(con: Connection, relation: str) -> Iterator[Connection]:
         own.execute(f"set memory_limit = {literal(memory)}; set threads = {int(threads)}")
         own.execute(f"set temp_directory = {literal(spill + '/matching')}")
         own.execute("set enable_progress_bar = false")
-        batches = con.sql(f"select * from {relation}").to_arrow_reader(_BATCH)
-        own.register("handed_over", batches)
-        own.execute("create table records as select * from handed_over")
-        own.unregister("handed_over")
+        hand_over(con, f"select * from {relation}", own, "records")
         yield own
+
+
+def hand_over(giver: Connection, query: str, taker: Connection, target: str) -> None:
+    """Write temporary table ``target`` in one database with what a query says in another, batch by batch."""
+    taker.register("handed_over", giver.sql(query).to_arrow_reader(_BATCH))
+    taker.execute(f"create or replace temp table {target} as select * from handed_over")
+    taker.unregister("handed_over")
 
 
 def train_version(

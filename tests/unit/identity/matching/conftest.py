@@ -1,16 +1,27 @@
 """A register of made-up people with errors, and a model learned from it once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
 
 from benchmarks.matching_world import write_people
+from segmentation.identity.matching.candidates import Matching
+from segmentation.identity.matching.catalog import load_matching
 from segmentation.identity.matching.model import MatchingModel, model_of
 from segmentation.identity.matching.profile import recognise
 from segmentation.identity.matching.training import learn
+from segmentation.identity.matching.workshop import train
+from segmentation.identity.publish import publish
+from segmentation.run import Run
 from segmentation.warehouse import Connection
+
+from .town import settle
+
+ROOT = Path(__file__).resolve().parents[4]
 
 RECORDS = 1_200
 
@@ -49,3 +60,17 @@ def register() -> Register:
 def own(register: Register) -> Connection:
     """The records in a database of the test's own."""
     return copy_of(register)
+
+
+@pytest.fixture(scope="session")
+def matching(catalog, new_world) -> Matching:
+    """Matching as the shipped catalog says, by a model learned from the town."""
+    definition = load_matching(ROOT / "catalog").model_copy(update={"enabled": True, "model": 1})
+    run = Run("training", datetime(2026, 11, 1), datetime(2026, 11, 1))
+    with duckdb.connect() as con:
+        world = new_world(con)
+        settle(world, 1_200)
+        world.build(run)
+        publish(con, run)
+        model = train(con, run, catalog.rules, definition)
+    return Matching(definition, replace(model, version=1))

@@ -31,7 +31,7 @@ def test_without_a_file_there_is_no_matching(tmp_path):
     ("old", "new", "message", "part"),
     [
         ("given: given_name", "given: given_nam", "given_nam is not a kind of attribute", "given: given_nam"),
-        ("  town: city\n  mail", "  group: city\n  mail", "group is a word of SQL", "group: city"),
+        ("  town: city\n  firm", "  group: city\n  firm", "group is a word of SQL", "group: city"),
         ("  customer_records:", "  customer_record:", "customer_record has no records", "customer_record:"),
         ("postcode: postal_code", "postcode: postal_cod", "no column postal_cod", "postal_cod"),
         ("    town: city", "    village: city", "village is no attribute", "village"),

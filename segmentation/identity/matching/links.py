@@ -1,0 +1,260 @@
+"""Matches as evidence of tier 4: the weakest there is, under the same guards as all other.
+
+Belongs here: which pairs are linked and which kept apart, and what an admitted match means for the customer. Does not
+belong here: finding pairs (`candidates.py`), what people say of them (`labels.py`), or admitting (`admission.py`).
+
+A match joins what identifiers leave apart and nothing else: strong evidence goes first, so no match takes an edge's
+place. What is granted on one side of a match is not granted on the other (`consents.py`), for only people's own
+identifiers speak for them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from segmentation.identity.catalog import IdentifierRules
+from segmentation.identity.components import Integers, fetch_integers, label_components
+from segmentation.identity.matching.candidates import Matching, update_candidates
+from segmentation.identity.matching.clusters import climb
+from segmentation.identity.matching.labels import assess
+from segmentation.run import Run
+from segmentation.warehouse import Connection
+
+#: Source and tier of matches among edges.
+SOURCE, TIER = "matching", 4
+
+#: Figures of a candidate, where matching is off.
+FIGURES: dict[str, int | float] = {
+    "match_records_compared": 0,
+    "n_match_links": 0,
+    "n_match_links_automatic": 0,
+    "match_precision_low": 0.0,
+    "match_precision_least": 0.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What identifiers connect, before the guards.
+
+    Attributes:
+        node_ids: Nodes with any edge, ascending.
+        labels: Piece of each.
+    """
+
+    node_ids: Integers
+    labels: Integers
+
+    @classmethod
+    def of(cls, node_a: Integers, node_b: Integers) -> "Pieces":
+        """Return the pieces that edges connect."""
+        ids, codes = np.unique(np.concatenate([node_a, node_b]), return_inverse=True)
+        return cls(ids, label_components(len(ids), codes[: len(node_a)], codes[len(node_a) :]))
+
+    def find(self, nodes: Integers) -> Integers:
+        """Return the piece of each node; one without edges is a piece of its own, below zero."""
+        if not len(self.node_ids):
+            return -1 - nodes
+        places = np.minimum(np.searchsorted(self.node_ids, nodes), len(self.node_ids) - 1)
+        return np.where(self.node_ids[places] == nodes, self.labels[places], -1 - nodes)
+
+
+def add_matches(con: Connection, run: Run, rules: IdentifierRules, matching: Matching | None) -> dict[str, int | float]:
+    """Add matches to ``links``, and to ``operator_bars`` the pairs that people said are no match.
+
+    Reads temporary tables ``nodes``, ``excluded``, ``links``, ``owner_pairs`` and ``operator_bars``, before admission.
+    Writes ``match_links(node_a, node_b, is_automatic)``. Two records of one type that people call one person's count as
+    one towards ``max_per_customer`` (R5), as they do by a must-link.
+
+    Returns:
+        Figures for the gate, `FIGURES` where matching is off.
+    """
+    con.execute("create or replace temp table match_links (node_a bigint, node_b bigint, is_automatic boolean)")
+    con.execute("create or replace temp table match_parts (node_id bigint, part bigint)")
+    if matching is None:
+        return dict(FIGURES)
+    compared = update_candidates(con, run, rules, matching)
+    precision = assess(con, matching)
+    _write_labelled(con)
+    labelled = _count(con, "match_links")
+    is_wanted = precision.suffices and _count(con, "identity.match_candidates") > 0
+    if labelled or is_wanted:
+        pieces = Pieces.of(*_edges(con, "reject_rule is null"))
+        if is_wanted:
+            _write_automatic(con, rules, matching, pieces)
+        _keep_apart(con, pieces)
+    _write_links(con)
+    con.execute(
+        "insert into owner_pairs select m.node_a, m.node_b from match_links as m "
+        "join nodes as a on a.node_id = m.node_a join nodes as b on b.node_id = m.node_b where not m.is_automatic "
+        "and a.id_type = b.id_type and a.id_namespace = b.id_namespace"
+    )
+    links = _count(con, "match_links")
+    return {
+        "match_records_compared": compared,
+        "n_match_links": links,
+        "n_match_links_automatic": links - labelled,
+        "match_precision_low": precision.low or 0.0,
+        "match_precision_least": precision.least or 0.0,
+    }
+
+
+def settle_matches(con: Connection, matching: Matching | None) -> None:
+    """Say what became of matches, once customers are assigned and edges written.
+
+    Fills ``match_parts``: for customers that matches hold together, what identifiers alone would connect. Marks these
+    customers as ``probabilistic``, names matches as causes of merges, and gives every pair its state.
+    """
+    if matching is None:
+        return
+    admitted = fetch_integers(con, _ADMITTED)
+    if len(admitted["node_a"]):
+        _write_parts(con)
+    con.execute(
+        "update identity.candidate_customers set match_basis = 'probabilistic' where match_basis = 'deterministic' "
+        "and customer_id in (select m.customer_id from match_parts as p "
+        "join identity.candidate_identifier_map as m using (node_id))"
+    )
+    con.execute(
+        "update identity.candidate_edges set match_probability = c.match_probability "
+        f"from identity.match_candidates as c where candidate_edges.tier = {TIER} "
+        "and c.node_a = candidate_edges.node_a and c.node_b = candidate_edges.node_b"
+    )
+    _name_causes(con)
+    con.execute(
+        "update identity.match_candidates set state = s.state from ("
+        "select c.node_a, c.node_b, coalesce(l.verdict, case when m.is_automatic then 'automatic' "
+        "when a.component = b.component and p.part is not distinct from q.part then 'evident' else 'review' end) "
+        "as state from identity.match_candidates as c left join identity.match_labels as l using (node_a, node_b) "
+        "left join match_links as m using (node_a, node_b) "
+        "left join components as a on a.node_id = c.node_a left join components as b on b.node_id = c.node_b "
+        "left join match_parts as p on p.node_id = c.node_a left join match_parts as q on q.node_id = c.node_b) as s "
+        "where s.node_a = match_candidates.node_a and s.node_b = match_candidates.node_b "
+        "and s.state <> match_candidates.state"
+    )
+
+
+_ADMITTED = f"select node_a, node_b from links where tier = {TIER} and reject_rule is null"
+
+
+def _count(con: Connection, table: str) -> int:
+    return int(con.execute(f"select count(*) from {table}").fetchall()[0][0])
+
+
+def _edges(con: Connection, condition: str) -> tuple[Integers, Integers]:
+    found = fetch_integers(con, f"select node_a, node_b from links where {condition}")
+    return found["node_a"], found["node_b"]
+
+
+def _write_labelled(con: Connection) -> None:
+    """Link what people call a match, where both records are still there and may link."""
+    con.execute(
+        "insert into match_links select node_a, node_b, false from identity.match_labels where verdict = 'match' "
+        "and node_a in (select node_id from nodes) and node_b in (select node_id from nodes) "
+        "and node_a not in (select node_id from excluded) and node_b not in (select node_id from excluded)"
+    )
+
+
+def _write_automatic(con: Connection, rules: IdentifierRules, matching: Matching, pieces: Pieces) -> None:
+    """Link the strongest pairs that nobody labelled, that hang together densely and that identifiers leave apart.
+
+    Of several records of a type of which a customer holds one, a record is linked with the likeliest alone.
+    """
+    automatic = matching.definition.automatic
+    if automatic is None:
+        return
+    found = fetch_integers(
+        con,
+        "select node_a, node_b, l.verdict is null as is_open from identity.match_candidates "
+        "left join identity.match_labels as l using (node_a, node_b) "
+        "where l.verdict is distinct from 'no_match' order by node_a, node_b",
+    )
+    weight = np.asarray(
+        con.execute(
+            "select match_weight from identity.match_candidates left join identity.match_labels as l "
+            "using (node_a, node_b) where l.verdict is distinct from 'no_match' order by node_a, node_b"
+        ).fetchnumpy()["match_weight"],
+        dtype=np.float64,
+    )
+    a, b = found["node_a"], found["node_b"]
+    kept: NDArray[np.bool_] = climb(a, b, weight, matching.definition.ladder) & found["is_open"].astype(bool)
+    kept &= pieces.find(a) != pieces.find(b)
+    con.register("match_dense", pa.table({"node_a": a[kept], "node_b": b[kept]}))
+    single = [name for name, kind in rules.identifiers.items() if kind.max_per_customer == 1]
+    named = ", ".join(f"'{name}'" for name in single) or "''"
+    order = "order by c.match_weight desc, c.node_a, c.node_b"
+    con.execute(
+        "insert into match_links with ranked as (select c.node_a, c.node_b, c.match_weight, "
+        f"row_number() over (partition by c.node_a, y.id_type, y.id_namespace {order}) as place_a, "
+        f"row_number() over (partition by c.node_b, x.id_type, x.id_namespace {order}) as place_b, "
+        f"x.id_type in ({named}) as is_single_a, y.id_type in ({named}) as is_single_b "
+        "from identity.match_candidates as c join match_dense using (node_a, node_b) "
+        "join nodes as x on x.node_id = c.node_a join nodes as y on y.node_id = c.node_b "
+        "where c.match_probability >= $start) "
+        "select node_a, node_b, true from ranked where (place_a = 1 or not is_single_b) "
+        "and (place_b = 1 or not is_single_a) order by match_weight desc, node_a, node_b limit $limit",
+        {"start": automatic.start, "limit": automatic.max_links},
+    )
+    con.unregister("match_dense")
+
+
+def _keep_apart(con: Connection, pieces: Pieces) -> None:
+    """Let admission keep apart what people call no match, unless identifiers connect it: those are stronger.
+
+    No chain of matches joins the two then, however long it is.
+    """
+    labels = fetch_integers(
+        con,
+        "select node_a, node_b, label_seq from identity.match_labels where verdict = 'no_match' "
+        "and (node_a, node_b) not in (select (node_a, node_b) from operator_bars) order by label_seq",
+    )
+    apart = pieces.find(labels["node_a"]) != pieces.find(labels["node_b"])
+    con.register("match_bars", pa.table({name: values[apart] for name, values in labels.items()}))
+    con.execute("insert into operator_bars by name select node_a, node_b, 'm' || label_seq as rule_id from match_bars")
+    con.unregister("match_bars")
+
+
+def _write_links(con: Connection) -> None:
+    con.execute(
+        f"insert into links by name select m.node_a, m.node_b, '{SOURCE}' as source, "
+        "concat_ws(', ', 'model ' || c.model_version, case when not m.is_automatic then 'labelled' end) as evidence, "
+        f"{TIER} as tier, 1 as n_obs, least(a.first_seen_at, b.first_seen_at) as first_seen_at, "
+        "greatest(a.last_seen_at, b.last_seen_at) as last_seen_at, null as reject_rule, "
+        # Components before guards are what sources make of the data.
+        "false as is_raw from match_links as m join nodes as a on a.node_id = m.node_a "
+        "join nodes as b on b.node_id = m.node_b left join identity.match_candidates as c using (node_a, node_b)"
+    )
+
+
+def _write_parts(con: Connection) -> None:
+    con.execute(
+        "create or replace temp table match_members as select node_id, component from components where component in "
+        f"(select c.component from ({_ADMITTED}) as m join components as c on c.node_id = m.node_a)"
+    )
+    members = fetch_integers(con, "select node_id, component from match_members")
+    edges = _edges(con, f"tier < {TIER} and reject_rule is null and node_a in (select node_id from match_members)")
+    part = Pieces.of(*edges).find(members["node_id"])
+    con.register("match_found", pa.table({**members, "part": part}))
+    con.execute(
+        "insert into match_parts select node_id, part from match_found where component in "
+        "(select component from match_found group by component having count(distinct part) > 1)"
+    )
+    con.unregister("match_found")
+    con.execute("drop table match_members")
+
+
+def _name_causes(con: Connection) -> None:
+    """Name in ``identity.candidate_events`` the match that a merge follows from."""
+    con.execute(
+        "update identity.candidate_events set cause_rule = c.cause from ("
+        "with ends as (select oa.customer_id as old_a, ob.customer_id as old_b, "
+        f"'match ' || l.node_a || '-' || l.node_b as cause from ({_ADMITTED}) as l "
+        "join identity.identifier_map as oa on oa.node_id = l.node_a "
+        "join identity.identifier_map as ob on ob.node_id = l.node_b where oa.customer_id <> ob.customer_id) "
+        "select customer_id, other_id, min(cause) as cause from (select old_a as customer_id, old_b as other_id, cause "
+        "from ends union all select old_b, old_a, cause from ends) group by all) as c "
+        "where candidate_events.event = 'merge' and candidate_events.cause_rule is null "
+        "and c.customer_id = candidate_events.customer_id and c.other_id = candidate_events.other_customer_id"
+    )
