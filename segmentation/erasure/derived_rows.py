@@ -76,7 +76,7 @@ def _value_columns(con: Connection) -> list[tuple[str, str, str]]:
 
 
 def _is_tombstone(schema: str, table: str) -> bool:
-    return (schema, table.removeprefix("candidate_")) in _TOMBSTONES
+    return (schema, table.removeprefix("candidate_").removesuffix("_rows")) in _TOMBSTONES
 
 
 def _node_columns(con: Connection) -> list[tuple[str, str]]:
@@ -101,8 +101,9 @@ def _leave_tombstones(con: Connection, erasure_id: str, at: datetime) -> None:
     )
     for table, change in (("identifiers", status), ("customers", customers)):
         con.execute(f"update identity.{table} {change}")
-        if _is_table(con, f"candidate_{table}"):
-            con.execute(f"update identity.candidate_{table} {change}")
+        for candidate in (f"candidate_{table}", f"candidate_{table}_rows"):
+            if _is_table(con, candidate):
+                con.execute(f"update identity.{candidate} {change}")
     seq = int(str(scalar(con, "select coalesce(max(seq), 0) from identity.events")))
     con.execute(
         "insert into identity.events by name select $seq + row_number() over (order by customer_id) as seq, "

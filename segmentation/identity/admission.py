@@ -213,23 +213,26 @@ def _walk(
 
 
 def measure_raw(con: Connection) -> int:
-    """Return the identifiers in the largest component before R3 and R4, by the finished ``components`` and ``links``.
+    """Return the identifiers in the largest component before R3 and R4, by the candidate's customers and ``links``.
 
-    What was admitted is in one piece already; only the edges that R3 and R4 refused can join pieces.
+    What was admitted is in one piece already: a customer, or a shared identifier by itself. Only the edges that R3 and
+    R4 refused can join pieces, and few identifiers have one.
     """
-    found = fetch_integers(con, "select node_id, component from components")
-    shared = fetch_integers(
-        con, "select node_id from nodes where node_id in (select node_id from excluded where status = 'shared')"
-    )["node_id"]
-    highest = max(found["node_id"].max(initial=-1), shared.max(initial=-1))
-    pieces = np.full(int(highest) + 1, -1, dtype=np.int64)
-    _, pieces[found["node_id"]] = np.unique(found["component"], return_inverse=True)
-    pieces[shared] = pieces.max(initial=-1) + 1 + np.arange(len(shared))
-    sizes = np.bincount(pieces[pieces >= 0])
-    refused = fetch_integers(con, "select node_a, node_b from links where is_raw and reject_rule is not null")
-    ends = [pieces[refused[name]] for name in ("node_a", "node_b")]
-    joined, codes = np.unique(np.concatenate(ends), return_inverse=True)
-    half = len(ends[0])
-    blobs = label_components(len(joined), codes[:half], codes[half:])
-    largest = np.bincount(blobs, weights=sizes[joined]).max(initial=0)
-    return int(max(sizes.max(initial=0), largest))
+    [(largest,)] = con.execute(
+        "select greatest(coalesce(max(n_nodes), 0), (select count(*) > 0 from nodes join excluded using (node_id) "
+        "where status = 'shared')::bigint) from identity.candidate_customers"
+    ).fetchall()
+    refused = fetch_integers(con, "select distinct node_a, node_b from links where is_raw and reject_rule is not null")
+    ends = np.unique(np.concatenate([refused["node_a"], refused["node_b"]]))
+    con.register("ends", pa.table({"node_id": ends}))
+    found = fetch_integers(
+        con,
+        "select e.node_id, coalesce(k.customer_seq, -1 - e.node_id) as piece, coalesce(k.n_nodes, 1) as n_nodes "
+        "from ends as e left join identity.candidate_identifier_map as m using (node_id) "
+        "left join identity.candidate_customers as k using (customer_id) order by e.node_id",
+    )
+    con.unregister("ends")
+    pieces, first, codes = np.unique(found["piece"], return_index=True, return_inverse=True)
+    joined = [codes[np.searchsorted(ends, refused[name])] for name in ("node_a", "node_b")]
+    blobs = label_components(len(pieces), joined[0], joined[1])
+    return int(max(largest, np.bincount(blobs, weights=found["n_nodes"][first]).max(initial=0)))

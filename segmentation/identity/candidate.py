@@ -12,14 +12,14 @@ from segmentation.identity.consents import write_consents
 from segmentation.identity.edges import find_owners, link
 from segmentation.identity.figures import write_figures
 from segmentation.identity.guards import judge_identifiers
-from segmentation.identity.incremental import resolve
+from segmentation.identity.incremental import complete_components, resolve
 from segmentation.identity.lookup import write_lookup
 from segmentation.identity.matching.candidates import Matching
 from segmentation.identity.matching.links import add_matches, settle_matches
 from segmentation.identity.observations import observe
 from segmentation.identity.operator_rules import newest_decision, prepare_rules
 from segmentation.identity.profiles import write_profiles
-from segmentation.identity.rule_effects import add_links, add_owners, mark_manual_matches, name_causes
+from segmentation.identity.rule_effects import add_links, add_owners, name_causes
 from segmentation.identity.tables import create_candidate_tables
 from segmentation.run import Run, StageReport
 from segmentation.sources.entities import IDENTITY_COLUMNS
@@ -82,8 +82,8 @@ def build_candidate(
         add_owners(con)
         counted |= add_matches(con, run, rules, matching)
         counted |= resolve(con, run, rules, solver=solver, full=full)
+        complete_components(con)
         counted["rows_attributable"] = _count_attributable(con)
-        mark_manual_matches(con)
         name_causes(con)
         write_identifiers(con, run)
         write_edges(con, run)

@@ -7,6 +7,7 @@ Belongs here: the steps of publishing, in order. Does not belong here: building 
 from collections.abc import Callable
 
 from segmentation.contracts import ensure_schema, mark_published
+from segmentation.identity.differences import apply_difference, is_difference
 from segmentation.identity.tables import INTERNAL, REPLACED, relations
 from segmentation.run import Run, StageReport
 from segmentation.warehouse import Connection, count, swap_table, transaction
@@ -22,19 +23,24 @@ def append_events(con: Connection, _run: Run) -> None:
 
 def close_history(con: Connection, run: Run) -> None:
     """End the spells of identifiers that left their customer."""
+    arrived, asked = "identity.candidate_identifier_map", "true"
+    if is_difference(con, "identifier_map"):
+        # The others are in what is published, so each has its spell open.
+        arrived, asked = f"{arrived}_rows", f"node_id in (select node_id from {arrived}_gone)"
     con.execute(
         "update identity.identifier_map_history set valid_to = greatest(valid_from, $as_of) "
-        "where valid_to is null and (node_id, customer_id) not in "
-        "(select (node_id, customer_id) from identity.candidate_identifier_map)",
+        f"where valid_to is null and {asked} and (node_id, customer_id) not in "
+        f"(select (node_id, customer_id) from {arrived})",
         {"as_of": run.as_of},
     )
 
 
 def open_history(con: Connection, run: Run) -> None:
     """Begin a spell for each identifier that has none open."""
+    arrived = "identity.candidate_identifier_map" + ("_rows" if is_difference(con, "identifier_map") else "")
     con.execute(
         "insert into identity.identifier_map_history by name select node_id, customer_id, $as_of as valid_from, "
-        "null as valid_to, $run_id as run_id, $recorded_at as recorded_at from identity.candidate_identifier_map "
+        f"null as valid_to, $run_id as run_id, $recorded_at as recorded_at from {arrived} "
         "where node_id not in (select node_id from identity.identifier_map_history where valid_to is null)",
         {"as_of": run.as_of, "run_id": run.run_id, "recorded_at": run.recorded_at},
     )
@@ -68,10 +74,12 @@ def append_publication(con: Connection, run: Run) -> None:
 
 
 def swap_tables(con: Connection, _run: Run) -> None:
-    """Give the candidate tables the published names; tables that are in place already stay."""
+    """Give the candidate tables the published names, or apply the differences; what is in place already stays."""
     kinds = relations(con, "identity")
     for table in REPLACED:
-        if kinds[f"candidate_{table}"] == "TABLE":
+        if f"candidate_{table}_rows" in kinds:
+            apply_difference(con, table)
+        elif kinds[f"candidate_{table}"] == "TABLE":
             swap_table(con, "identity", f"candidate_{table}", table)
 
 

@@ -25,6 +25,9 @@ REPLACED = (
     "profile_conflicts",
 )
 
+#: Those of them that a candidate may propose as a difference (`differences.py`), and their keys.
+DIFFERENTIAL = {"identifier_map": "node_id", "customers": "customer_seq"}
+
 #: Those of them that nobody but the next run reads.
 INTERNAL = ("solve_inputs",)
 
@@ -53,10 +56,11 @@ def relations(con: Connection, schema: str) -> dict[str, str]:
 def create_candidate_tables(con: Connection) -> None:
     """Make every candidate table anew, empty; what a former run proposed is gone.
 
-    A candidate may be a table, or the view that publishing left in its place.
+    A candidate may be a table, a view of what is published and its difference, or the view that publishing left.
     """
     kinds = relations(con, "identity")
-    for name in ("candidate", *(f"candidate_{table}" for table in (*REPLACED, *APPENDED))):
+    parts = (f"candidate_{table}_{part}" for table in DIFFERENTIAL for part in ("rows", "gone"))
+    for name in ("candidate", *(f"candidate_{table}" for table in (*REPLACED, *APPENDED)), *parts):
         if name in kinds:
             con.execute(f"drop {kinds[name]} identity.{name}")
     for table in (*REPLACED, *APPENDED):

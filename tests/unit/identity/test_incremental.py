@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from segmentation.erasure.erase import Request, erase
 from segmentation.errors import StrataError
+from segmentation.identity import publish as publishing
 from segmentation.identity.candidate import build_candidate
 from segmentation.identity.catalog import IdentityCatalog
 from segmentation.identity.operator_rules import read_rules
 from segmentation.identity.publish import publish
 from segmentation.identity.rule_book import Draft, Signature, add_rule, end_rule
+from segmentation.identity.tables import DIFFERENTIAL
 from segmentation.pseudonyms import PseudonymKey
 from segmentation.warehouse import transaction
 
@@ -66,9 +68,11 @@ def _catalog(catalog, max_nodes, degree):
 
 
 def _snapshot(world):
-    tables = {
-        name: world.rows(f"select * from identity.candidate_{name} order by {order}") for name, order in _TABLES.items()
-    }
+    # What stays as it was keeps the stamps of the run that wrote it.
+    tables = {}
+    for name, order in _TABLES.items():
+        stamps = "exclude (run_id, recorded_at)" if name in DIFFERENTIAL else ""
+        tables[name] = world.rows(f"select * {stamps} from identity.candidate_{name} order by {order}")
     known = {row[0] for row in world.rows("describe identity.candidate")}
     out = ", ".join(name for name in _OF_THE_WORK.split(", ") if name in known)
     return {**tables, "figures": world.rows(f"select * exclude ({out}) from identity.candidate")}
@@ -242,3 +246,51 @@ def test_an_erasure_resolves_everybody_once(town, catalog, later):
     assert town.rows("select count(*) from identity.customers where status = 'erased'") == [(1,)]
     assert _resolved(town, later(1), catalog) == 156
     assert _resolved(town, later(2), catalog) == 0
+
+
+def test_only_the_rows_of_who_is_concerned_are_written(town, catalog, later):
+    town.add("events", event_type="login", user_id="u7", anonymous_id="c-new")
+    build_candidate(town.con, later(1), catalog)
+    before = town.rows("select * from identity.identifier_map order by all")
+    assert town.rows("select count(*) from identity.candidate_identifier_map_rows") == [(5,)]
+    assert town.rows("select count(*) from identity.candidate_identifier_map") == [(161,)]
+    assert town.rows("select * from identity.identifier_map order by all") == before
+    publish(town.con, later(1))
+    written = "select run_id, count(*) from identity.{} group by 1 order by 1"
+    assert town.rows(written.format("identifier_map")) == [("run-1", 156), ("run-2", 5)]
+    assert town.rows(written.format("customers")) == [("run-1", 39), ("run-2", 1)]
+    published = town.rows("select * from identity.identifier_map order by all")
+    publish(town.con, later(1))
+    assert town.rows("select * from identity.identifier_map order by all") == published
+    assert town.rows("select * from identity.candidate_identifier_map order by all") == published
+
+
+@pytest.mark.parametrize("step", list(publishing.STEPS))
+def test_a_publish_that_breaks_off_leaves_the_difference_to_be_published(town, catalog, later, monkeypatch, step):
+    town.add("events", event_type="login", user_id="u7", device_id="d-new")
+    town.con.execute("delete from sources.orders where user_id = 'u3'")
+    build_candidate(town.con, later(1), catalog)
+    proposed = _snapshot(town)
+    before = town.rows("select * from identity.identifier_map order by all")
+
+    def fail(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(publishing.STEPS, step, fail)
+        with pytest.raises(RuntimeError, match="killed"):
+            publish(town.con, later(1))
+    assert town.rows("select * from identity.identifier_map order by all") == before
+    publish(town.con, later(1))
+    assert _snapshot(town) == proposed
+    open_spells = "select node_id, customer_id from identity.identifier_map_history where valid_to is null order by all"
+    assert town.rows(open_spells) == town.rows("select node_id, customer_id from identity.identifier_map order by all")
+
+
+def test_an_erasure_before_publishing_leaves_its_tombstone(town, catalog, later):
+    town.add("events", event_type="login", user_id="u7", device_id="d-new")
+    build_candidate(town.con, later(1), catalog)
+    erased = town.customer("u7")
+    erase(town.con, catalog.rules, _KEY, Request(erased, "dpo", "T-1", later(1).as_of))
+    publish(town.con, later(1))
+    assert town.rows(f"select status from identity.customers where customer_id = '{erased}'") == [("erased",)]
