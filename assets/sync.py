@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.metadata import catalog_link, markdown_table, report_metadata
-from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
+from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.settings import Settings
@@ -18,8 +18,12 @@ from segmentation.identity.purposes import load_purposes
 from segmentation.sync.candidate import build_candidate
 from segmentation.sync.catalog import FlagdDestination, SqlDestination, load_destinations
 from segmentation.sync.publish import publish
+from segmentation.sync.withdrawals import deliver_withdrawals
 
 STAGE = stage("sync")
+
+#: What withdrawn consent is taken out of destinations by; ahead of every stage but the first two.
+WITHDRAWALS = dg.AssetKey([STAGE.schema, "withdrawals"])
 
 TABLES = {
     "desired": "What every destination should hold, per view and customer.",
@@ -41,8 +45,65 @@ def read_destinations(settings: Settings) -> list[SqlDestination | FlagdDestinat
 
 
 @dg.asset(
+    key=WITHDRAWALS,
+    deps=[["identity", "customer_consents"], ["identity", "customer_aliases"]],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "withdrawals_arrive",
+            asset=WITHDRAWALS,
+            description="Every destination was told who may no longer be in it.",
+        )
+    ],
+    group_name=STAGE.name,
+    owners=[STAGE.owner],
+    kinds={"python", "duckdb"},
+    **WRITES_WAREHOUSE,
+)
+def sync_withdrawals(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult:
+    """Whom destinations may no longer hold, taken out of them as soon as identity has published it.
+
+    It waits for no later gate. A destination that can't be reached keeps the full delivery from nothing: that tries
+    it again, and fails.
+    """
+    run = run_from_context(context, strata)
+    settings = strata.settings
+    with strata.warehouse().write() as con:
+        # What features, segments and costs say makes no difference to who refused what.
+        ledger.require_upstream_open(con, "features")
+        found = deliver_withdrawals(
+            con,
+            run,
+            destinations=read_destinations(settings),
+            state_url=settings.sync_state,
+            unconditional_purposes=load_purposes(settings.catalog).unconditional,
+        )
+    for name, error in found.failures.items():
+        context.log.error(f"destination {name} was not told who may no longer be in it: {error.message}")
+    told = [[one.destination, one.mode, one.deleted, one.written, one.lag_rows] for one in found.deliveries]
+    return dg.MaterializeResult(
+        metadata={
+            "removed": dg.MetadataValue.int(found.removed),
+            "reduced": dg.MetadataValue.int(found.reduced),
+            "deliveries": markdown_table(["destination", "mode", "deleted", "written", "behind"], told),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="withdrawals_arrive",
+                passed=not found.failures,
+                severity=dg.AssetCheckSeverity.WARN,
+                description="; ".join(f"{name}: {error.what}" for name, error in found.failures.items())
+                or "every destination was told",
+                metadata={"repair": "; ".join(dict.fromkeys(error.repair for error in found.failures.values()))},
+            )
+        ],
+    )
+
+
+@dg.asset(
     **candidate_arguments(STAGE),
     deps=[
+        # A full delivery is compared with what was delivered before, so it comes after.
+        WITHDRAWALS,
         ["segments", "membership"],
         ["segments", "effective"],
         ["identity", "customer_consents"],
@@ -87,4 +148,4 @@ def publish_sync(context: dg.AssetExecutionContext, strata: StrataResource) -> I
         )
 
 
-ASSETS = [sync_candidate, publish_sync]
+ASSETS = [sync_withdrawals, sync_candidate, publish_sync]

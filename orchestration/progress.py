@@ -83,9 +83,10 @@ class RunProgress:
                 part.is_busy = _is_by(happened, WarehouseBusyError)
                 if part.gate != "closed":
                     part.message = _reason(happened)
-            elif part.state != "failed":
+            elif part.state == "not run":
                 part.state = "done"
-        elif kind == dg.DagsterEventType.STEP_SKIPPED and part.state == "not run":
+        elif kind == dg.DagsterEventType.STEP_SKIPPED and part.state != "failed":
+            # Withdrawals are delivered whatever comes of the rest.
             part.state = "skipped"
 
     def _see_materialization(self, part: PartProgress, event: dg.DagsterEvent) -> None:

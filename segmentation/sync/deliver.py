@@ -61,7 +61,11 @@ class Delivery:
 
 
 class Worker:
-    """One worker on one destination, from taking it over to its confirmation."""
+    """One worker on one destination, from taking it over to its confirmation.
+
+    A worker that does not confirm (``confirms=False``) brings the destination to the head of the log, and leaves it as
+    stale as it was: what the log says is no newer than its last publication.
+    """
 
     def __init__(
         self,
@@ -72,7 +76,10 @@ class Worker:
         store: Store,
         run: Run,
         crash_point: CrashPoint = no_crash,
+        *,
+        confirms: bool = True,
     ) -> None:
+        self._confirms = confirms
         self._state = state
         self._ledger = ledger
         self._destination = destination
@@ -100,12 +107,13 @@ class Worker:
         else:
             self._follow(claim, head, held, done)
             self._retry_refused(claim, done)
-        # Nothing was published before the first run, so a head without a moment can't be confirmed.
-        as_of = head.as_of or self._run.as_of
-        self._store.confirm(
-            claim.epoch, Confirmation(as_of, self._run.recorded_at, self._destination.max_staleness_seconds)
-        )
-        self._crash_point("after_confirm")
+        if self._confirms:
+            # Nothing was published before the first run, so a head without a moment can't be confirmed.
+            as_of = head.as_of or self._run.as_of
+            self._store.confirm(
+                claim.epoch, Confirmation(as_of, self._run.recorded_at, self._destination.max_staleness_seconds)
+            )
+            self._crash_point("after_confirm")
         done.position = self._read_position(done)
         return done
 
@@ -135,7 +143,8 @@ class Worker:
         """Replace everything the destination holds with the desired state."""
         source = self._state.snapshot(self._view_id)
         head, first = next(source)
-        end = Position(self._view_id, claim.epoch, head.seq, head.ref, head.as_of, self._run.recorded_at)
+        delivered_at = self._run.recorded_at if self._confirms else head.published_at
+        end = Position(self._view_id, claim.epoch, head.seq, head.ref, head.as_of, delivered_at)
         done.head_seq, done.head_ref = head.seq, head.ref
 
         def rows() -> Iterator[list[Row]]:

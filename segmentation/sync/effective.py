@@ -51,7 +51,7 @@ where {condition}
 """
 
 # All purposes of the view that need consent must be allowed.
-_CONSENTING = """population.customer_id in (
+_CONSENTING = """{person} in (
     select customer_id from sync_consents where purpose in ({purposes}) group by customer_id having count(*) = {count}
 )"""
 
@@ -150,15 +150,27 @@ def find_population(con: Connection, views: Iterable[View], unconditional_purpos
 
     ``unconditional_purposes`` are those whose lawful basis is not consent.
     """
-    unconditional = sorted(unconditional_purposes)
-    asked = sorted({purpose for view in views for purpose in view.purposes} - set(unconditional))
     seen = ["customers.customer_id in (select customer_id from segments.membership)"]
     if table_exists(con, "features", "customer_features"):
         seen.append("customers.customer_id in (select customer_id from features.customer_features)")
     con.execute(_POPULATION.format(seen=" or ".join(seen)))
+    find_consents(con, views, unconditional_purposes)
+    con.execute(_REFUSED)
+
+
+def find_consents(con: Connection, views: Iterable[View], unconditional_purposes: Collection[str]) -> None:
+    """Write ``sync_needed``, what segments need consent for, and ``sync_consents``, who allows what."""
+    unconditional = sorted(unconditional_purposes)
+    asked = sorted({purpose for view in views for purpose in view.purposes} - set(unconditional))
     con.execute(_NEEDED, {"unconditional": unconditional})
     con.execute(_CONSENTS, {"purposes": asked})
-    con.execute(_REFUSED)
+
+
+def consenting(person: str, conditional_purposes: tuple[str, ...]) -> str:
+    """Return the SQL condition that the customer ``person`` allows all of the purposes; true for none."""
+    if not conditional_purposes:
+        return "true"
+    return _CONSENTING.format(person=person, purposes=_literals(conditional_purposes), count=len(conditional_purposes))
 
 
 def listed_in(view: View, table: str) -> str:
@@ -176,11 +188,8 @@ def compute_values(con: Connection, view: View, conditional_purposes: tuple[str,
 
     ``conditional_purposes`` are those of the view that need consent.
     """
-    condition = str(view.has_customers).lower()
-    if conditional_purposes:
-        consenting = _CONSENTING.format(purposes=_literals(conditional_purposes), count=len(conditional_purposes))
-        condition = f"{condition} and {consenting}"
-    con.execute(_PERMITTED.format(condition=condition))
+    allowed = consenting("population.customer_id", conditional_purposes)
+    con.execute(_PERMITTED.format(condition=f"{str(view.has_customers).lower()} and {allowed}"))
     con.execute(_ENTRIES.format(listed=listed_in(view, "membership")))
     words = range(max(-(-count(con, "sync_entries") // _WORD_BITS), 1))
     names = [f"word_{word}" for word in words]

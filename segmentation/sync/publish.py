@@ -107,18 +107,20 @@ def _publish_state(con: Connection, state: State, run: Run, crash_point: CrashPo
         candidate_id = mark_published(con, "sync", run)
         readers = proposals(con)
         for proposal in sorted(set(readers.values()), key=lambda proposal: proposal.view.view_id):
-            state.publish(proposal, _Changes(con, proposal.view.view_id), run, crash_point)
+            changes = StoredChanges(con, "sync.candidate_changes", proposal.view.view_id)
+            state.publish(proposal, changes, run, crash_point)
             crash_point("after_publish")
-            _copy_desired(con, proposal)
+            copy_desired(con, changes.table, proposal)
     crash_point("after_copy")
     return candidate_id, readers
 
 
 @dataclass(frozen=True, slots=True)
-class _Changes:
-    """A proposal's rows of ``sync.candidate_changes``; see ``state.ProposedChanges``."""
+class StoredChanges:
+    """A proposal's rows of ``table``, shaped as ``sync.candidate_changes``; see ``state.ProposedChanges``."""
 
     con: Connection
+    table: str
     view_id: str
 
     def entries(self) -> Iterator[list[tuple[int, str, str | None, int]]]:
@@ -135,26 +137,26 @@ class _Changes:
 
     def _read(self, columns: str, condition: str, order: str) -> Iterator[list[Any]]:
         self.con.execute(
-            f"select {columns} from sync.candidate_changes where view_id = ? and {condition} order by {order}",
+            f"select {columns} from {self.table} where view_id = ? and {condition} order by {order}",
             [self.view_id],
         )
         while rows := self.con.fetchmany(CHUNK_ROWS):
             yield rows
 
 
-def _copy_desired(con: Connection, proposal: Proposal) -> None:
-    """Make the warehouse's copy follow, unless it already is a copy of this head."""
+def copy_desired(con: Connection, table: str, proposal: Proposal) -> None:
+    """Make the warehouse's copy follow a proposal's changes in ``table``, unless it already is a copy of its head."""
     view_id = proposal.view.view_id
     known = con.execute("select head_ref from sync.desired_heads where view_id = ?", [view_id]).fetchall()
     if known == [(proposal.commit_ref,)]:
         return
     con.execute(
-        "delete from sync.desired using sync.candidate_changes as changes where sync.desired.view_id = $view "
+        f"delete from sync.desired using {table} as changes where sync.desired.view_id = $view "
         "and changes.view_id = $view and changes.customer_id = sync.desired.customer_id",
         {"view": view_id},
     )
     con.execute(
-        "insert into sync.desired select view_id, customer_id, value, seq from sync.candidate_changes "
+        f"insert into sync.desired select view_id, customer_id, value, seq from {table} "
         "where view_id = ? and value is not null",
         [view_id],
     )

@@ -21,7 +21,7 @@ from segmentation.run import Run
 from segmentation.sync.engine import compact, open_engine, open_reader, read_many, shown, upsert, write_many
 from segmentation.sync.faults import StateError, translated
 from segmentation.sync.tables import CHANGE_LOG, DEAD_LETTERS, DESIRED, METADATA, RUNS, VIEWS
-from segmentation.sync.views import View
+from segmentation.sync.views import View, view_of
 
 #: Rows sent to the state database, or read from it, at once.
 CHUNK_ROWS = 10_000
@@ -49,6 +49,7 @@ class Head:
     floor_seq: int = 0
     floor_ref: str = ""
     as_of: datetime | None = None
+    published_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Proposal:
         base_ref: Its reference.
         commit_ref: Reference after publishing; equal to ``base_ref`` when nothing changes.
         is_snapshot: So much changes that destinations load anew; the log then holds no rows for it.
+        is_withdrawal: It only takes away, so the view goes on describing the moment that it described.
     """
 
     view: View
@@ -81,6 +83,7 @@ class Proposal:
     inserts: int
     updates: int
     deletes: int
+    is_withdrawal: bool = False
 
     @property
     def mode(self) -> str:
@@ -152,6 +155,13 @@ class State:
         """Return where a view's log ends."""
         with self.reading() as connection:
             return _head(connection, view_id)
+
+    def views(self) -> dict[str, View]:
+        """Return every view that was published, by its id."""
+        held = VIEWS.c
+        with self.reading() as connection:
+            rows = connection.execute(select(held.view_id, held.purposes, held.limits)).all()
+        return {row.view_id: view_of(row.view_id, json.loads(row.purposes), json.loads(row.limits)) for row in rows}
 
     def publish(
         self, proposal: Proposal, changes: ProposedChanges, run: Run, crash_point: CrashPoint = no_crash
@@ -312,11 +322,12 @@ def chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def _head(connection: Connection, view_id: str) -> Head:
+    held = VIEWS.c
     wanted = select(
-        VIEWS.c.view_id, VIEWS.c.head_seq, VIEWS.c.head_ref, VIEWS.c.floor_seq, VIEWS.c.floor_ref, VIEWS.c.as_of
-    ).where(VIEWS.c.view_id == view_id)
+        held.view_id, held.head_seq, held.head_ref, held.floor_seq, held.floor_ref, held.as_of, held.published_at
+    ).where(held.view_id == view_id)
     row = connection.execute(wanted).first()
-    return Head(row[0], row[1], row[2], row[3], row[4], row[5]) if row else Head(view_id)
+    return Head(row[0], row[1], row[2], row[3], row[4], row[5], row[6]) if row else Head(view_id)
 
 
 def _move_head(connection: Connection, proposal: Proposal, run: Run, head: Head, *, moved: bool) -> None:
@@ -332,8 +343,8 @@ def _move_head(connection: Connection, proposal: Proposal, run: Run, head: Head,
                 "head_ref": proposal.commit_ref if moved else head.ref,
                 "floor_seq": proposal.head_seq if jumped else head.floor_seq,
                 "floor_ref": proposal.commit_ref if jumped else head.floor_ref,
-                "as_of": run.as_of,
-                "published_at": run.recorded_at,
+                "as_of": head.as_of if proposal.is_withdrawal else run.as_of,
+                "published_at": head.published_at if proposal.is_withdrawal else run.recorded_at,
             }
         ],
     )

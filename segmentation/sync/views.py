@@ -7,8 +7,8 @@ what a destination may see changes, it reads another view and is loaded anew.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from segmentation.sync.catalog import DestinationBase
 from segmentation.warehouse import Connection
@@ -42,6 +42,14 @@ class View:
     def limits(self) -> str:
         """The segments that are in the view and those that are withheld, as JSON."""
         return json.dumps({"segments": self.segments, "withheld": self.withheld})
+
+
+def view_of(view_id: str, purposes: Sequence[str], limits: Mapping[str, Sequence[str] | None]) -> View:
+    """Return the view that an id and what is kept of it describe."""
+    segments = limits["segments"]
+    withheld = tuple(limits["withheld"] or ())
+    view = View(tuple(purposes), None if segments is None else tuple(segments), withheld)
+    return view if view.view_id == view_id else replace(view, has_customers=False)
 
 
 def resolve_views(con: Connection, destinations: Sequence[DestinationBase]) -> dict[str, View]:

@@ -1,5 +1,6 @@
 """For every stage: bad data closes its gate, nothing after it runs, what was good stays, and repair opens it."""
 
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -169,6 +170,9 @@ def test_a_gate_holds(house: Any, damage: Damage) -> None:
     assert not bad.success
     assert bad.gates == {f"{stage}_gate": False}
     allowed = {house.maker(f"{stage}/candidate").op.name, f"{stage}_gate"}
+    # Who took consent back is taken out of destinations whatever comes after identity.
+    if STAGE_NAMES.index(stage) > STAGE_NAMES.index("identity"):
+        allowed.add(house.maker("sync/withdrawals").op.name)
     if stage == "features":
         allowed.add(house.maker("features/candidate_customer_features").op.name)
     assert bad.steps == allowed
@@ -197,6 +201,57 @@ def test_a_gate_holds(house: Any, damage: Damage) -> None:
     assert good.gates == {f"{stage}_gate": True}
     for name in later[:1]:
         assert_starts(house, name)
+
+
+def in_store(house: Any) -> dict[str, dict[str, Any]]:
+    with closing(sqlite3.connect(house.settings.data / "online_store.db")) as store:
+        (generation,) = store.execute("select generation from strata_positions").fetchone()
+        rows = store.execute(f"select customer_id, value from strata_members_online_store_{generation}").fetchall()
+    return {customer_id: json.loads(value) for customer_id, value in rows}
+
+
+def test_withdrawn_consent_waits_for_no_closed_gate(house: Any) -> None:
+    costs = next(damage for damage in DAMAGES if damage.stage == "costs")
+    customer = str(
+        house.sql(
+            "select min(customer_id) from segments.membership as m where segment_key = 'marketing_reachable' "
+            "and customer_id in (select customer_id from identity.identifier_lookup where id_type = 'user_id')"
+        )[0][0]
+    )
+    before = in_store(house)
+    house.sql(
+        "insert into sources.consent_events by name "
+        "select one.* replace ('CE-WITHDRAWN' as consent_event_id, 'refused' as consent_state, "
+        "'marketing' as purpose, timestamp '2026-10-31 12:00:00' as occurred_at, person.raw_value as user_id) "
+        "from (select * from sources.consent_events limit 1) as one cross join (select min(raw_value) as raw_value "
+        f"from identity.identifier_lookup where id_type = 'user_id' and customer_id = '{customer}') as person"
+    )
+    assert house.run("identity").success
+    # Others would move, too: nothing of that may arrive while the gate is closed.
+    house.sql("delete from segments.membership where segment_key = 'recently_joined'")
+    costs.spoil(house)
+    closed = house.run("costs", "sync")
+
+    assert closed.gates == {"costs_gate": False}
+    after = in_store(house)
+    assert "marketing_reachable" in before[customer]["segments"]
+    expected = {key: version for key, version in before[customer]["segments"].items() if key != "marketing_reachable"}
+    assert after[customer]["segments"] == expected
+    assert {key: row for key, row in after.items() if key != customer} == {
+        key: row for key, row in before.items() if key != customer
+    }
+
+    # Later, and with nothing else being delivered, it has happened already.
+    assert not house.run("sync").success
+    assert in_store(house) == after
+
+    costs.mend(house)
+    opened = house.run("costs", "sync")
+    assert opened.success, opened.errors
+    wanted = house.sql("select customer_id, value from sync.candidate_values where kind <> 'segments' order by 1")
+    held = {key: row for key, row in in_store(house).items() if key != "#segments"}
+    assert held == {str(key): json.loads(str(value)) for key, value in wanted}
+    assert not any("recently_joined" in row.get("segments", {}) for row in held.values())
 
 
 def test_a_person_can_let_one_run_pass_what_is_only_unusual(house: Any) -> None:

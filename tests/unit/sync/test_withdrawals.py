@@ -1,0 +1,266 @@
+"""Withdrawn consent leaves destinations ahead of everything else, and nothing else does."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from segmentation.run import Run
+from segmentation.sync.faults import StateError
+from segmentation.sync.stores.opening import open_store
+from segmentation.sync.withdrawals import deliver_withdrawals
+
+STORE = "essential.service"
+
+
+class KilledError(Exception):
+    """Stands for a process that ends here."""
+
+
+def withdraw(company, **options):
+    return deliver_withdrawals(
+        company.con,
+        company.next_run(),
+        destinations=company.destinations,
+        state_url=company.state_url,
+        **options,
+    )
+
+
+def held(company):
+    return {key: json.loads(value) for key, value in company.held("online_store").items()}
+
+
+@pytest.fixture
+def asking(company):
+    """A company one of whose segments, and one of whose tiers, need consent to analytics."""
+    company.segment("risky", purposes=["analytics"])
+    company.segment("vip", version=3, group="tier", purposes=["analytics"])
+    for n in range(10):
+        company.consent(f"c_{n}", "analytics", allowed=True)
+    company.merge("c_20", "c_1")
+    company.sync()
+    return company
+
+
+def test_nothing_happens_where_nothing_was_delivered(company):
+    found = withdraw(company)
+    assert (found.removed, found.reduced, found.deliveries, found.failures) == (0, 0, [], {})
+
+
+def test_nothing_happens_where_nobody_took_anything_back(asking):
+    before = asking.state("select epoch from destinations order by 1")
+    found = withdraw(asking)
+    assert (found.removed, found.reduced, found.deliveries) == (0, 0, [])
+    assert asking.state("select epoch from destinations order by 1") == before
+
+
+def test_who_refuses_what_the_destination_is_for_leaves_it(asking, in_step):
+    asking.consent("c_1", STORE, allowed=False)
+    found = withdraw(asking)
+    # The customer and the id that was merged into it.
+    assert (found.removed, found.reduced) == (2, 0)
+    assert asking.lookup("c_1").status == asking.lookup("c_20").status == "unknown"
+    in_step()
+
+
+def test_who_refuses_what_a_segment_needs_leaves_the_segment_alone(asking, in_step):
+    before = held(asking)
+    asking.consent("c_1", "analytics", allowed=False)
+    asking.consent("c_3", "analytics", allowed=False)
+    found = withdraw(asking)
+    assert (found.removed, found.reduced) == (0, 2)
+    after = held(asking)
+    assert after["c_1"] == {"segments": {}, "groups": {}}
+    assert after["c_3"] == {"segments": {"standard": 1}, "groups": {"tier": "standard"}}
+    assert {key: row for key, row in after.items() if key not in {"c_1", "c_3"}} == {
+        key: row for key, row in before.items() if key not in {"c_1", "c_3"}
+    }
+    in_step()
+
+
+def test_who_was_erased_leaves(asking, in_step):
+    asking.customer("c_1", status="erased")
+    assert withdraw(asking).removed == 2
+    assert "c_1" not in held(asking)
+    in_step()
+
+
+def test_nobody_enters_moves_or_leaves_for_another_reason(asking):
+    before = held(asking)
+    asking.member("c_9", "vip", "risky")
+    asking.member("c_0", "standard")
+    asking.customer("c_30")
+    asking.member("c_30", "vip")
+    asking.customer("c_4", status="retired")
+    asking.merge("c_5", "c_6")
+    asking.segment("fresh")
+    found = withdraw(asking)
+    assert (found.removed, found.reduced) == (0, 0)
+    assert held(asking) == before
+
+
+def test_purposes_that_need_no_consent_are_not_asked_for(asking):
+    asking.con.execute("delete from identity.customer_consents where purpose = 'essential.service'")
+    asking.consent("c_1", "analytics", allowed=False)
+    found = withdraw(asking, unconditional_purposes=[STORE])
+    assert (found.removed, found.reduced) == (0, 1)
+
+
+def test_what_stays_is_as_old_as_it_was(asking):
+    before = asking.lookup("c_4")
+    views = asking.state("select view_id, as_of, published_at from views order by 1")
+    asking.consent("c_1", STORE, allowed=False)
+    withdraw(asking)
+    after = asking.lookup("c_4")
+    assert (after.as_of, after.delivered_at) == (before.as_of, before.delivered_at)
+    assert after.seq == before.seq + 2
+    assert after.is_stale
+    assert asking.state("select view_id, as_of, published_at from views order by 1") == views
+    # Loaded anew, it is no younger either.
+    (asking.folder / "online.db").unlink()
+    for path in asking.folder.glob("online.db-*"):
+        path.unlink()
+    (delivery,) = withdraw(asking).deliveries
+    assert delivery.mode == "snapshot"
+    again = asking.lookup("c_4")
+    assert (again.as_of, again.delivered_at, again.is_stale) == (before.as_of, before.delivered_at, True)
+
+
+def test_it_leaves_a_receipt_of_its_own(asking):
+    asking.consent("c_1", STORE, allowed=False)
+    withdraw(asking)
+    rows = asking.con.execute(
+        "select mode, rows_written, rows_deleted, rows_held from sync.receipts "
+        f"where run_id = 'run-{asking.runs}:withdrawals'"
+    ).fetchall()
+    assert rows == [("log", 0, 2, 10)]
+    assert asking.state(f"select deletes, inserts from runs where run_id = 'run-{asking.runs}:withdrawals'") == [(2, 0)]
+
+
+def test_a_destination_that_is_down_holds_back_no_other_and_is_told_later(asking, in_step):
+    destination = asking.destination("online_store")
+    second = destination.model_copy(update={"name": "second_store", "url": f"sqlite:///{asking.folder}/second.db"})
+    asking.destinations.append(second)
+    asking.sync()
+    asking.consent("c_1", STORE, allowed=False)
+    asking.change_destination("online_store", url=f"sqlite:///{asking.folder}")
+    found = withdraw(asking)
+    assert list(found.failures) == ["online_store"]
+    assert [delivery.destination for delivery in found.deliveries] == ["second_store"]
+    assert "c_1" not in asking.held("second_store")
+    asking.change_destination("online_store", url=destination.url)
+    assert "c_1" in asking.held("online_store")
+    again = withdraw(asking)
+    assert (again.removed, [one.destination for one in again.deliveries]) == (0, ["online_store"])
+    in_step()
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["mid_publish_tx", "after_publish", "after_copy", "after_epoch", "after_acquire", "before_apply",
+     "after_apply_before_ack", "after_ack", "before_receipt"],
+)  # fmt: skip
+def test_killed_anywhere_it_goes_on(asking, in_step, point):
+    asking.consent("c_1", STORE, allowed=False)
+    asking.consent("c_3", "analytics", allowed=False)
+
+    def kill(name):
+        if name == point:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        withdraw(asking, crash_point=kill)
+    withdraw(asking)
+    assert "c_1" not in held(asking)
+    assert held(asking)["c_3"]["segments"] == {"standard": 1}
+    in_step()
+    asking.build()
+    assert asking.con.execute("select bool_and(is_proven) from sync.candidate_deliveries").fetchall() == [(True,)]
+
+
+def test_a_candidate_from_before_is_refused_afterwards(asking):
+    run, _ = asking.build()
+    asking.consent("c_1", STORE, allowed=False)
+    withdraw(asking)
+    with pytest.raises(StateError, match="published by another run"):
+        asking.publish(run)
+    asking.sync()
+    assert "c_1" not in held(asking)
+
+
+moves = st.lists(
+    st.tuples(
+        st.sampled_from(["refuse", "allow", "refuse analytics", "allow analytics", "move", "leave", "erase", "come"]),
+        st.integers(0, 9),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=moves, after=moves)
+def test_a_full_delivery_afterwards_is_what_it_would_have_been(asking, before, after):
+    """With and without withdrawals in between, a destination ends as it should; in between, it only loses."""
+
+    def happen(steps):
+        for what, n in steps:
+            customer = f"c_{n}"
+            match what:
+                case "refuse" | "allow":
+                    asking.consent(customer, STORE, allowed=what == "allow")
+                case "refuse analytics" | "allow analytics":
+                    asking.consent(customer, "analytics", allowed=what.startswith("allow"))
+                case "move":
+                    asking.member(customer, "standard", "risky")
+                case "leave":
+                    asking.member(customer)
+                case "erase":
+                    asking.customer(customer, status="erased")
+                    asking.member(customer)
+                case "come":
+                    asking.customer(f"c_{n}{n}")
+                    asking.member(f"c_{n}{n}", "vip", version=3)
+
+    asking.sync()
+    happen(before)
+    earlier = held(asking)
+    withdraw(asking)
+    between = held(asking)
+    assert between.keys() <= earlier.keys()
+    for key, value in between.items():
+        if key.startswith("c_") and "segments" in value:
+            assert value["segments"].items() <= earlier[key]["segments"].items()
+            assert value["groups"].items() <= earlier[key]["groups"].items()
+    refused = {
+        row[0]
+        for row in asking.con.execute(
+            "select customer_id from identity.customers where status = 'erased' or customer_id in "
+            "(select customer_id from identity.customer_consents where purpose = ? and not is_allowed)",
+            [STORE],
+        ).fetchall()
+    }
+    assert not refused & between.keys()
+    happen(after)
+    asking.sync()
+    wanted = asking.con.execute(
+        "select customer_id, value from sync.candidate_values where view_id = ?", [asking.view_id("online_store")]
+    ).fetchall()
+    assert asking.held("online_store") == asking.desired("online_store") == dict(wanted)
+
+
+def test_in_one_run_the_full_delivery_follows(asking):
+    asking.consent("c_1", STORE, allowed=False)
+    run = asking.next_run()
+    options = {"destinations": asking.destinations, "state_url": asking.state_url}
+    deliver_withdrawals(asking.con, run, **options)
+    asking.build(run)
+    asking.publish(run)
+    store = open_store(asking.destination("online_store"))
+    delivered_at = store.position().delivered_at
+    store.close()
+    assert delivered_at == run.recorded_at
+    later = Run("late", run.as_of, run.recorded_at + timedelta(hours=1))
+    assert deliver_withdrawals(asking.con, later, **options).deliveries == []
