@@ -10,15 +10,16 @@ from datetime import datetime
 from segmentation import audit
 from segmentation.contracts import ensure_schema
 from segmentation.erasure.derived_rows import forget_derived_rows
+from segmentation.erasure.parts import suppress_wholes
 from segmentation.erasure.requests import DEADLINE, Erasure, Sink, record_request, record_sinks
 from segmentation.erasure.source_rows import forget_source_rows
 from segmentation.erasure.subject import Subject, gather, suppress
 from segmentation.errors import StrataError
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.pseudonyms import PseudonymKey
-from segmentation.warehouse import Connection, transaction
+from segmentation.warehouse import Connection, literal, transaction
 
-_TEMPORARY = ("erased_customers", "erased_nodes", "erased_values", "erased_files")
+_TEMPORARY = ("erased_customers", "erased_nodes", "erased_values", "erased_files", "erased_parts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ def erase(con: Connection, rules: IdentifierRules, key: PseudonymKey, request: R
             )
         suppress(con, key, erasure_id, request.reason, request.at)
         counts: dict[str, object] = dict(forget_source_rows(con, rules))
+        wholes = f"(select *, {literal(erasure_id)} as erasure_id from erased_parts)"
+        suppress_wholes(con, key, wholes, request.reason, request.at)
         landed = _landed_files(con)
         counts |= {
             f"{schema}_rows_deleted": n for schema, n in forget_derived_rows(con, erasure_id, request.at).items()

@@ -5,7 +5,7 @@ warehouse's rows (`erase.py`), or running the chain, which tells destinations to
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from segmentation import audit
@@ -15,7 +15,6 @@ from segmentation.identity.state import export_state, list_exports
 from segmentation.run import Run
 from segmentation.sync.catalog import FlagdDestination, SqlDestination
 from segmentation.sync.state import State
-from segmentation.sync.stores.contract import Store
 from segmentation.sync.stores.opening import open_store
 from segmentation.warehouse import Connection, Warehouse, quote
 
@@ -65,19 +64,17 @@ def _forget_copies(con: Connection, customer_ids: Sequence[str]) -> int:
     return gone
 
 
-def forget_at_destinations(
-    destinations: Sequence[Destination], erasure: Erasure, *, opener: Callable[[Destination], Store] = open_store
-) -> list[Sink]:
+def forget_at_destinations(destinations: Sequence[Destination], erasure: Erasure) -> list[Sink]:
     """Remove the customer from whatever each destination keeps, and read back that it serves them no more."""
-    return [_forget_at(destination, erasure, opener) for destination in destinations if destination.enabled]
+    return [_forget_at(destination, erasure) for destination in destinations if destination.enabled]
 
 
-def _forget_at(destination: Destination, erasure: Erasure, opener: Callable[[Destination], Store]) -> Sink:
+def _forget_at(destination: Destination, erasure: Erasure) -> Sink:
     name = f"destination:{destination.name}"
     if not destination.holds_customers:
         return Sink(name, "finished", {"holds_customers": False})
     try:
-        store = opener(destination)
+        store = open_store(destination)
         try:
             if store.position() is None:
                 return Sink(name, "finished", {"rows_deleted": 0})

@@ -4,6 +4,7 @@ Belongs here: screening the sources' candidate, before its gate judges it and be
 belong here: reading files (`segmentation/sources`), or erasing what is there (`erase.py`). A row that names an erased
 person by an id, an address or a number is dropped whole, whoever else it names; one that names only a device or a
 cookie of theirs loses it, where something better says whose it is. Refused rows are looked through value by value.
+What hangs on a dropped row, such as the lines of an order, goes with it (`parts.py`).
 """
 
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from segmentation.erasure.parts import PARTS, drop_parts, nameless_wholes, suppress_wholes
 from segmentation.erasure.subject import owner_expression, suppressed_hash
 from segmentation.errors import StrataError
 from segmentation.identity.catalog import IdentifierRules
@@ -24,6 +26,9 @@ from segmentation.sources.tables import candidate_of
 from segmentation.warehouse import Connection, count, literal, table_exists, transaction
 
 _QUARANTINE = "sources.candidate_quarantine"
+
+#: Rows that were dropped and that others hang on, by what they are recognised.
+_WHOLES = "dropped_wholes"
 
 #: Raw values that are in normal form but for space and, in addresses, case; the others are read one by one.
 _PLAIN_ID = "^ *[!-~]+ *$"
@@ -62,12 +67,19 @@ def screen(con: Connection, run: Run, rules: IdentifierRules, keys: Path) -> Scr
         return Screening(0, 0)
     with transaction(con):
         con.execute("delete from ops.suppressed_rows where run_id = ?", [run.run_id])
-        _write_suppressed_values(con, rules, _keys_in_use(con, keys))
+        in_use = _keys_in_use(con, keys)
+        _write_suppressed_values(con, rules, in_use)
+        con.execute(
+            f"create or replace temp table {_WHOLES} "
+            "(entity varchar, source varchar, part_of varchar, erasure_id varchar)"
+        )
         dropped = stripped = 0
         for entity in _screened(con):
-            gone, changed = _screen_entity(con, run, rules, entity)
+            gone, changed = _screen_entity(con, run, rules, in_use, entity)
             dropped, stripped = dropped + gone, stripped + changed
         dropped += _screen_refused(con, run)
+        suppress_wholes(con, in_use[-1], _WHOLES, "sent again", run.recorded_at)
+        dropped += drop_parts(con, run, in_use, _WHOLES)
         con.execute(
             "update sources.candidate_files as f set rows_read = rows_read - d.rows_dropped, "
             "rows_loaded = rows_loaded - d.loaded, rows_quarantined = rows_quarantined - d.refused from ("
@@ -79,7 +91,7 @@ def screen(con: Connection, run: Run, rules: IdentifierRules, keys: Path) -> Scr
             [run.run_id],
         )
         summarise_candidate(con)
-        con.execute("drop table suppressed_values")
+        con.execute(f"drop table suppressed_values; drop table {_WHOLES}")
     return Screening(dropped, stripped)
 
 
@@ -108,45 +120,46 @@ def _screened(con: Connection) -> list[Entity]:
 
 
 def _write_suppressed_values(con: Connection, rules: IdentifierRules, keys: list[PseudonymKey]) -> None:
-    """Write ``suppressed_values(id_type, source, raw_value)``: what of the candidate's values names the erased."""
-    con.execute("create or replace temp table sent_values (id_type varchar, source varchar, raw_value varchar)")
-    for entity in _screened(con):
-        for name in IDENTITY_COLUMNS:
-            con.execute(
-                f"insert into sent_values select distinct {literal(name)}, source, {name} "
-                f"from {candidate_of(entity)} where {name} is not null"
-            )
+    """Write ``suppressed_values(id_type, source, raw_value, erasure_id)``: the candidate's values of the erased."""
+    sent = [
+        f"select distinct {literal(name)}, source, {name} from {candidate_of(entity)} where {name} is not null"
+        for entity in _screened(con)
+        for name in IDENTITY_COLUMNS
+    ]
     # A refused row has not been taken apart: any of its values may be an identifier of any type.
     types = ", ".join(literal(name) for name in IDENTITY_COLUMNS)
+    refused = f"select source, unnest(json_extract_string(raw, '$.*')) as value from {_QUARANTINE}"
+    sent.append(f"select distinct unnest([{types}]), source, value from ({refused}) where value is not null")
     con.execute(
-        f"insert into sent_values select distinct unnest([{types}]), source, value from ("
-        f"select source, unnest(json_extract_string(raw, '$.*')) as value from {_QUARANTINE}) where value is not null"
+        "create or replace temp table sent_values as select distinct * "
+        f"from ({' union all '.join(sent)}) as t (id_type, source, raw_value)"
     )
-    con.execute("create or replace temp table read_values as select distinct * from sent_values")
     con.execute(
         "create or replace temp table normal_values as select *, "
         "case when id_type = 'email' then lower(trim(raw_value)) else trim(raw_value) end as id_value "
-        f"from read_values where (id_type = 'email' and regexp_matches(raw_value, '{_PLAIN_EMAIL}')) "
+        f"from sent_values where (id_type = 'email' and regexp_matches(raw_value, '{_PLAIN_EMAIL}')) "
         f"or (id_type not in ('email', 'phone') and regexp_matches(raw_value, '{_PLAIN_ID}'))"
     )
     _read_the_rest(con, rules)
     scoped = ", ".join(literal(name) for name in IDENTITY_COLUMNS if rules.identifiers[name].scope == "source")
-    namespace = f"case when id_type in ({scoped or 'null'}) then {owner_expression(rules, 'source')} else '' end"
-    known = " or ".join(
-        f"{suppressed_hash(key, 'id_type', namespace, 'id_value')} in "
-        f"(select value_hmac from identity.suppressions where key_id = {literal(key.key_id)})"
+    namespace = f"case when v.id_type in ({scoped or 'null'}) then {owner_expression(rules, 'v.source')} else '' end"
+    recognised = " union all ".join(
+        "select v.id_type, v.source, v.raw_value, s.erasure_id "
+        "from normal_values as v join identity.suppressions as s "
+        f"on s.value_hmac = {suppressed_hash(key, 'v.id_type', namespace, 'v.id_value')} "
+        f"and s.key_id = {literal(key.key_id)}"
         for key in keys
     )
     con.execute(
-        "create or replace temp table suppressed_values as "
-        f"select distinct id_type, source, raw_value from normal_values where {known}"
+        "create or replace temp table suppressed_values as select id_type, source, raw_value, "
+        f"min(erasure_id) as erasure_id from ({recognised}) group by id_type, source, raw_value"
     )
-    con.execute("drop table sent_values; drop table read_values; drop table normal_values")
+    con.execute("drop table sent_values; drop table normal_values")
 
 
 def _read_the_rest(con: Connection, rules: IdentifierRules) -> None:
     rest: pa.Table = con.sql(
-        "select id_type, source, raw_value from read_values anti join normal_values using (id_type, source, raw_value)"
+        "select id_type, source, raw_value from sent_values anti join normal_values using (id_type, source, raw_value)"
     ).to_arrow_table()
     types, values = (rest.column(name).to_pylist() for name in ("id_type", "raw_value"))
     regions = _regions(con, rules)
@@ -170,31 +183,46 @@ def _regions(con: Connection, rules: IdentifierRules) -> Iterable[str]:
     return sorted({rules.default_region, *(row[0] for row in rows)})
 
 
-def _screen_entity(con: Connection, run: Run, rules: IdentifierRules, entity: Entity) -> tuple[int, int]:
+def _screen_entity(
+    con: Connection, run: Run, rules: IdentifierRules, keys: list[PseudonymKey], entity: Entity
+) -> tuple[int, int]:
     table = candidate_of(entity)
     strong = [name for name in IDENTITY_COLUMNS if rules.identifiers[name].priority < _WEAK_PRIORITY]
     weak = [name for name in IDENTITY_COLUMNS if name not in strong]
 
-    def names_erased(name: str) -> str:
-        mine = f"select (source, raw_value) from suppressed_values where id_type = {literal(name)}"
-        return f"(r.source, r.{name}) in ({mine})"
+    joins = " ".join(
+        f"left join (from suppressed_values where id_type = {literal(name)}) as of_{name} "
+        f"on of_{name}.source = r.source and of_{name}.raw_value = r.{name}"
+        for name in IDENTITY_COLUMNS
+    )
 
-    any_strong = " or ".join(names_erased(name) for name in strong)
-    any_weak = " or ".join(names_erased(name) for name in weak)
+    def names_erased(names: Iterable[str]) -> str:
+        return " or ".join(f"of_{name}.raw_value is not null" for name in names)
+
+    erasure = ", ".join(f"of_{name}.erasure_id" for name in (*strong, *weak))
     speaks = " or ".join(f"r.{name} is not null" for name in strong)
+    marks = ", ".join(f"of_{name}.raw_value is not null as names_{name}" for name in weak)
     con.execute(
         "create or replace temp table screened as select r.rowid as row_number, r.file_id, "
-        f"coalesce({any_strong}, false) or not coalesce({speaks}, false) as is_dropped from {table} as r "
-        f"where {any_strong} or {any_weak}"
+        f"({names_erased(strong)}) or not ({speaks}) as is_dropped, coalesce({erasure}) as erasure_id, {marks} "
+        f"from {table} as r {joins} where {names_erased((*strong, *weak))}"
+    )
+    con.execute(
+        f"insert into screened by name select *, true as is_dropped from ({nameless_wholes(keys, entity.name)})"
     )
     for name in weak:
         con.execute(
-            f"update {table} as r set {name} = null where rowid in (select row_number from screened "
-            f"where not is_dropped) and {names_erased(name)}"
+            f"update {table} set {name} = null "
+            f"where rowid in (select row_number from screened where not is_dropped and names_{name})"
         )
     gone, stripped = con.execute(
         "select count(*) filter (is_dropped), count(*) filter (not is_dropped) from screened"
     ).fetchall()[0]
+    if entity.name in {whole for whole, _ in PARTS.values()}:
+        con.execute(
+            f"insert into {_WHOLES} select {literal(entity.name)}, r.source, r.{entity.key[0]}, s.erasure_id "
+            f"from {table} as r join screened as s on s.row_number = r.rowid where s.is_dropped"
+        )
     con.execute(f"delete from {table} where rowid in (select row_number from screened where is_dropped)")
     con.execute(
         "insert into ops.suppressed_rows by name select $run_id as run_id, file_id, $entity as entity, "

@@ -5,6 +5,7 @@ Belongs here: the tables of schema ``sources``. Does not belong here: what was c
 an order that somebody else placed with the customer's telephone number stays, without the number.
 """
 
+from segmentation.erasure.parts import PARTS, names_nobody
 from segmentation.erasure.subject import owner_expression
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.identity.lookup import attribution
@@ -13,9 +14,6 @@ from segmentation.warehouse import Connection, count, quote
 
 #: Tables that hold rows of an entity: published, and what a run proposed or was about to.
 _STAGES = ("", "candidate_", "draft_")
-
-#: Rows that hang on another entity's, and by which key.
-_PARTS = {"order_lines": ("orders", "order_id")}
 
 #: A refused row is kept as text; a value shorter than this is looked for as a whole JSON string alone.
 _FREE_TEXT = 6
@@ -26,7 +24,8 @@ _PUBLISHED_LOOKUP = "identity.identifier_lookup"
 def forget_source_rows(con: Connection, rules: IdentifierRules) -> dict[str, int]:
     """Delete what sources sent about the customer in the temporary tables of `subject.gather`.
 
-    Also writes temporary table ``erased_files(file_id)``: the files that the rows had come from.
+    Also writes temporary tables ``erased_files(file_id)``, the files that the rows had come from, and
+    ``erased_parts(entity, source, part_of)``, the keys of theirs that other rows hang on.
 
     Returns:
         Rows deleted, rows that lost identifiers, and refused rows deleted.
@@ -47,18 +46,17 @@ def forget_source_rows(con: Connection, rules: IdentifierRules) -> dict[str, int
             if f"{stage}{entity.name}" in tables:
                 gone, changed = _forget_rows(con, rules, entity, f"{stage}{entity.name}")
                 deleted, emptied = deleted + gone, emptied + changed
-    for part, (whole, key) in _PARTS.items():
+    for part, (whole, key) in PARTS.items():
+        theirs = f"(source, {key}) in (select (source, part_of) from erased_parts where entity = '{whole}')"
         for stage in _STAGES:
             if f"{stage}{part}" in tables:
-                deleted += _delete(
-                    con,
-                    f"sources.{stage}{part}",
-                    f"(source, {key}) in (select (source, part_of) from erased_parts where entity = '{whole}')",
-                )
+                deleted += _delete(con, f"sources.{stage}{part}", theirs)
+            if f"{stage}{whole}" in tables:
+                # A version of the row that names nobody.
+                deleted += _delete(con, f"sources.{stage}{whole}", f"{theirs} and {names_nobody(f'{stage}{whole}')}")
     refused = sum(
         _forget_refused(con, f"sources.{stage}quarantine") for stage in _STAGES if f"{stage}quarantine" in tables
     )
-    con.execute("drop table erased_parts")
     return {"rows_deleted": deleted, "rows_stripped": emptied, "quarantined_rows_deleted": refused}
 
 
@@ -91,7 +89,7 @@ def _forget_rows(con: Connection, rules: IdentifierRules, entity: Entity, table:
         "left join attributed as a using (row_number) "
         "where a.customer_id in (select customer_id from erased_customers) or (a.customer_id is null and h.is_certain)"
     )
-    if entity.name in {whole for whole, _ in _PARTS.values()}:
+    if entity.name in {whole for whole, _ in PARTS.values()}:
         con.execute(
             f"insert into erased_parts select distinct '{entity.name}', source, {entity.key[0]} from {name} "
             "where rowid in (select row_number from erasure_theirs)"

@@ -72,6 +72,13 @@ def test_no_value_is_left_anywhere(house, catalog):
     assert [value for value in values if value in found] == []
 
 
+def test_a_version_of_their_order_that_names_nobody_goes_too(house, catalog):
+    house.add("orders", order_id="o1")
+    house.add("orders", order_id="o5")
+    _forget(house, catalog)
+    assert house.rows("select order_id from sources.orders order by 1") == [("o3",), ("o4",), ("o5",)]
+
+
 def test_a_preview_changes_nothing(house, catalog):
     before = _tables(house)
     preview(house.con, catalog.rules, house.customer("M1"))
@@ -132,8 +139,10 @@ def test_a_number_that_is_two_peoples_deletes_nobody_elses_row(world, catalog, r
 
 def test_what_recognises_them_holds_no_value(house, catalog):
     erasure = _forget(house, catalog)
-    rows = house.rows("select id_type, value_hmac, key_id, erasure_id from identity.suppressions order by 1")
-    assert len(rows) == erasure.n_identifiers == 4
+    rows = house.rows("select id_type, value_hmac, key_id, erasure_id from identity.suppressions order by 1, 2")
+    orders = [digest for kind, digest, _, _ in rows if kind == "orders"]
+    assert orders == sorted(KEY.hash(f"orders\x1fshop\x1f{order}") for order in ("o1", "o2"))
+    assert len(rows) - len(orders) == erasure.n_identifiers == 4
     email = next(digest for kind, digest, _, _ in rows if kind == "email")
     assert email == KEY.hash("email\x1f\x1fmaria@mail.example")
     assert {(key, request) for _, _, key, request in rows} == {(KEY.key_id, erasure.erasure_id)}

@@ -14,6 +14,7 @@ from segmentation.sources.summary import write_summary
 from segmentation.sources.tables import create_drafts, promote_drafts
 
 AT = datetime(2026, 11, 2, 9)
+ONE = {"quantity": 1, "unit_price_micros": 1}
 
 
 @pytest.fixture
@@ -33,14 +34,16 @@ def erased(world, run, catalog, keys):
     return world
 
 
-def _send(world, run, catalog, keys, *rows, refused=()):
-    """Make rows the candidate of sources, and screen it; return what was done and the orders that are left."""
+def _send(world, run, catalog, keys, *rows, lines=(), refused=()):
+    """Make orders, and lines by their order's id, the candidate, and screen it; return what was done and left."""
     ensure_schema(world.con, "sources")
     create_drafts(world.con)
     promote_drafts(world.con)
     mark = world.line
     for row in rows:
         world.add("orders", **row)
+    for order_id in lines:
+        world.add("order_lines", order_id=order_id, order_line_id="1", ordered_at=AT, **ONE)
     for raw in refused:
         world.refuse(raw)
     for table in (*ENTITIES, "quarantine"):
@@ -102,6 +105,72 @@ def test_refused_rows_are_looked_through(erased, run, catalog, keys):
     done, _ = _send(erased, run, catalog, keys, refused=refused)
     assert done == Screening(1, 0)
     assert erased.rows("select raw->>'contact' from sources.candidate_quarantine") == [("ann@mail.example",)]
+
+
+def _lines(world, table="candidate_order_lines"):
+    return [order for (order,) in world.rows(f"select order_id from sources.{table} order by 1")]
+
+
+def test_lines_of_a_dropped_order_go_with_it(erased, run, catalog, keys):
+    maria, peter = {"email": "maria@mail.example", "order_id": "n1"}, {"user_id": "p", "order_id": "n2"}
+    done, left = _send(erased, run, catalog, keys, maria, peter, lines=("n1", "n1", "n2", "n3"))
+    assert done == Screening(3, 0)
+    assert (left, _lines(erased)) == ([("n2", None)], ["n2", "n3"])
+    counted = "select entity, rows_dropped from ops.suppressed_rows order by 1"
+    assert erased.rows(counted) == [("order_lines", 2), ("orders", 1)]
+
+
+def test_lines_that_come_in_a_later_run_are_recognised(erased, run, catalog, keys, later):
+    _send(erased, run, catalog, keys, {"email": "maria@mail.example", "order_id": "n1"})
+    done, _ = _send(erased, later(1), catalog, keys, lines=("n1", "n2"))
+    assert (done, _lines(erased)) == (Screening(1, 0), ["n2"])
+
+
+def test_so_are_lines_of_an_order_that_was_erased_itself(world, run, catalog, keys):
+    world.add("customer_records", source_customer_id="M1", email="maria@mail.example")
+    world.add("orders", source_customer_id="M1", order_id="o1")
+    world.resolve(run)
+    request = Request(world.customer("M1"), "dpo", "T-1", AT)
+    erase(world.con, catalog.rules, load_key(keys, "suppression"), request)
+    done, _ = _send(world, run, catalog, keys, lines=("o1", "o2"))
+    assert (done, _lines(world)) == (Screening(1, 0), ["o2"])
+
+
+def test_lines_that_came_before_their_order_go_when_it_comes(erased, run, catalog, keys):
+    ensure_schema(erased.con, "sources")
+    for order_id in ("n1", "n2"):
+        erased.add("order_lines", order_id=order_id, order_line_id="1", ordered_at=AT, **ONE)
+    done, _ = _send(erased, run, catalog, keys, {"email": "maria@mail.example", "order_id": "n1"})
+    assert (done, _lines(erased, "order_lines")) == (Screening(2, 0), ["n2"])
+
+
+def test_lines_of_somebody_elses_order_of_that_id_stay(erased, run, catalog, keys, later):
+    erased.add("orders", user_id="peter", order_id="n1")
+    both = {"user_id": "peter", "email": "maria@mail.example", "order_id": "n1"}
+    done, _ = _send(erased, run, catalog, keys, both, lines=("n1",))
+    assert (done, _lines(erased)) == (Screening(1, 0), ["n1"])
+    elsewhere = {"email": "maria@mail.example", "order_id": "n2"}
+    _send(erased, later(1), catalog, keys, elsewhere)
+    done, left = _send(erased, later(2), catalog, keys, {"user_id": "quinn", "order_id": "n2"}, lines=("n2",))
+    assert (done, left, _lines(erased)) == (Screening(0, 0), [("n2", None)], ["n2"])
+
+
+def test_their_order_without_a_name_is_still_theirs(erased, run, catalog, keys, later):
+    _send(erased, run, catalog, keys, {"email": "maria@mail.example", "order_id": "n1"})
+    done, left = _send(erased, later(1), catalog, keys, {"order_id": "n1"}, {"order_id": "n2"}, lines=("n1", "n2"))
+    assert (done, left, _lines(erased)) == (Screening(2, 0), [("n2", None)], ["n2"])
+
+
+def test_what_recognises_orders_is_kept_once_and_holds_no_id(erased, run, catalog, keys, later):
+    for number in range(2):
+        _send(erased, later(number), catalog, keys, {"email": "maria@mail.example", "order_id": "n1"})
+    kept = erased.rows("select value_hmac, erasure_id, reason from identity.suppressions where id_type = 'orders'")
+    key = load_key(keys, "suppression")
+    assert [digest for digest, _, _ in kept].count(key.hash("orders\x1fshop\x1fn1")) == 1
+    assert {erasure for _, erasure, _ in kept} == set(
+        *zip(*erased.rows("select distinct erasure_id from identity.suppressions"), strict=True)
+    )
+    assert "n1" not in str(kept)
 
 
 def test_what_was_dropped_is_counted(erased, run, catalog, keys):
