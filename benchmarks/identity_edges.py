@@ -149,12 +149,10 @@ def _solve(con: Connection, *, day: int, full: bool) -> Figures:
             counted = resolve(con, run, RULES, full=full)
         write_identifiers(con, run)
         write_edges(con, run)
-        with measured() as published:
-            for step in ("append_events", "close_history", "open_history", "swap_tables"):
-                publish.STEPS[step](con, run)
-    with measured() as committed:
-        con.execute("checkpoint")
-    parts = {"solve": solved, "publish": published, "write to disk": committed}
+    with measured() as published, transaction(con):
+        for step in ("append_events", "close_history", "open_history", "swap_tables"):
+            publish.STEPS[step](con, run)
+    parts = {"solve": solved, "publish": published}
     return {
         **_sum([solved, published]),
         "parts": {name: part.as_dict() for name, part in parts.items()},

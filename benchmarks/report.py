@@ -20,7 +20,8 @@ _LIMITS = {
     "sources": "read all files of a feed at once, cast, create the table. "
     "The stage also hashes files and keeps a ledger, numbers lines, quarantines rows with reasons, drops duplicates.",
     "identity": "distinct tuples of raw identifiers, connected components, the map. "
-    "With all tables: identifiers, edges, customers, look-up, history, events, accounts, consents, profiles. "
+    "With all tables: registry, identifiers, edges, customers, map, look-up, history, events, accounts, consents, "
+    "profiles, with all columns and stamps, and the export of the state. "
     "The stage also normalises values, applies guards and keeps ids over time.",
     "features": "one hand-written statement into one table; row for row equal to the stage's. "
     "The stage starts dbt (several CPU-seconds whatever the size), keeps tables between the steps and tests them.",

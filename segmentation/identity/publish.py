@@ -23,27 +23,34 @@ def append_events(con: Connection, _run: Run) -> None:
 
 def close_history(con: Connection, run: Run) -> None:
     """End the spells of identifiers that left their customer."""
-    arrived, asked = "identity.candidate_identifier_map", "true"
-    if is_difference(con, "identifier_map"):
-        # The others are in what is published, so each has its spell open.
-        arrived, asked = f"{arrived}_rows", f"node_id in (select node_id from {arrived}_gone)"
+    arrived, asked = _arrived(con)
     con.execute(
         "update identity.identifier_map_history set valid_to = greatest(valid_from, $as_of) "
-        f"where valid_to is null and {asked} and (node_id, customer_id) not in "
-        f"(select (node_id, customer_id) from {arrived})",
+        "where valid_to is null and node_id in (select h.node_id from identity.identifier_map_history as h "
+        f"left join {arrived} as m using (node_id) where h.valid_to is null and {asked} "
+        "and m.customer_id is distinct from h.customer_id)",
         {"as_of": run.as_of},
     )
 
 
 def open_history(con: Connection, run: Run) -> None:
     """Begin a spell for each identifier that has none open."""
-    arrived = "identity.candidate_identifier_map" + ("_rows" if is_difference(con, "identifier_map") else "")
+    arrived, asked = _arrived(con)
     con.execute(
         "insert into identity.identifier_map_history by name select node_id, customer_id, $as_of as valid_from, "
-        f"null as valid_to, $run_id as run_id, $recorded_at as recorded_at from {arrived} "
-        "where node_id not in (select node_id from identity.identifier_map_history where valid_to is null)",
+        f"null as valid_to, $run_id as run_id, $recorded_at as recorded_at from {arrived} where node_id not in "
+        f"(select node_id from identity.identifier_map_history where valid_to is null and {asked})",
         {"as_of": run.as_of, "run_id": run.run_id, "recorded_at": run.recorded_at},
     )
+
+
+def _arrived(con: Connection) -> tuple[str, str]:
+    """Return where identifiers with a new place stand, and the condition for which identifiers that is known."""
+    candidate = "identity.candidate_identifier_map"
+    if is_difference(con, "identifier_map"):
+        # The others are in what is published, so each has its spell open.
+        return f"{candidate}_rows", f"node_id in (select node_id from {candidate}_gone)"
+    return candidate, "true"
 
 
 def keep_rules(con: Connection, run: Run) -> None:

@@ -41,22 +41,24 @@ def _find_changed(con: Connection) -> None:
     now = f"select {linkable.format(table='links', also='false')}"
     then = f"select {linkable.format(table='identity.edges', also=REFUSED_IN_PART)}"
     _compare(con, now, then, "node_a")
-    _note(con, "unnest([node_a, node_b])", "except all")
+    _note(con, "unnest([node_a, node_b])")
     # An identifier that may link, with what its customer's id and first sighting follow from.
     now = "select node_id, first_seen_at from nodes where node_id not in (select node_id from excluded)"
     then = "select node_id, first_seen_at from identity.identifiers where status = 'active'"
     _compare(con, now, then, "node_id")
-    _note(con, "node_id", "except")
+    _note(con, "node_id")
     inputs = "select kind, node_a, node_b, detail from identity.{} where kind <> 'rules'"
     for name, table in (("now", "candidate_solve_inputs"), ("then", "solve_inputs")):
         con.execute(f"create or replace temp table rows_{name} as {inputs.format(table)}")
-    _note(con, "unnest([node_a, node_b])", "except")
+    _note(con, "unnest([node_a, node_b])")
 
 
-def _note(con: Connection, nodes: str, minus: str) -> None:
-    """Add to ``changed`` the nodes of rows that only one of ``rows_now`` and ``rows_then`` has."""
-    for a, b in (("rows_now", "rows_then"), ("rows_then", "rows_now")):
-        con.execute(f"insert into changed select {nodes} from (from {a} {minus} from {b})")
+def _note(con: Connection, nodes: str) -> None:
+    """Add to ``changed`` the nodes of rows that ``rows_now`` and ``rows_then`` have not equally often."""
+    con.execute(
+        f"insert into changed select {nodes} from (select * exclude (side) from (select *, 1 as side from rows_now "
+        "union all select *, -1 from rows_then) group by all having sum(side) <> 0)"
+    )
 
 
 def _compare(con: Connection, now: str, then: str, node: str) -> None:
