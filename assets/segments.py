@@ -17,6 +17,7 @@ from segmentation.features.contract import load_contract
 from segmentation.segments.candidate import build_candidate
 from segmentation.segments.catalog import load_catalog
 from segmentation.segments.publish import publish
+from segmentation.segments.state import export_state
 
 STAGE = stage("segments")
 
@@ -61,6 +62,7 @@ def publish_segments(context: dg.AssetExecutionContext, strata: StrataResource) 
     with strata.warehouse().write() as con:
         ledger.require_passed(con, STAGE.name, run)
         publish(con, run)
+        export_state(con, strata.settings.segments_state_folder, run)
         members = dict(
             con.execute(
                 "select segment_key, count(*) as n from segments.membership group by 1 order by 2 desc, 1"

@@ -105,6 +105,11 @@ class Settings(BaseSettings):
         return self.data / "state" / "matching"
 
     @property
+    def segments_state_folder(self) -> Path:
+        """Where segments export membership and its history, which nothing can rebuild."""
+        return self.data / "state" / "segments"
+
+    @property
     def audit_folder(self) -> Path:
         """Where the audit log has its copy, out of the warehouse's reach."""
         return self.data / "state" / "audit"

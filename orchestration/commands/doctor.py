@@ -208,26 +208,29 @@ def _readers_copy(settings: Settings) -> Finding:
 
 
 def restore(
-    what: Annotated[str, typer.Argument(help="`identity` or `audit`: what can't be rebuilt from sources.")],
+    what: Annotated[str, typer.Argument(help="`identity`, `segments` or `audit`: what can't be rebuilt.")],
     folder: Annotated[Path | None, typer.Option(help="Export to restore; default: the newest.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Bring back what no source can rebuild: customer ids with their history, or the audit log."""
+    """Bring back what no source can rebuild: customer ids, or membership, with their history; or the audit log."""
     from segmentation import audit
     from segmentation.contracts import ensure_schema
-    from segmentation.identity.state import restore_state
+    from segmentation.identity import state as identity_state
+    from segmentation.segments import state as segments_state
     from segmentation.warehouse import transaction
 
-    if what not in {"identity", "audit"}:
+    if what not in {"identity", "segments", "audit"}:
         raise StrataError(
             f"there is nothing to restore called {what!r}",
-            expected="identity or audit",
+            expected="identity, segments or audit",
             repair="strata restore identity",
         )
     settings = Settings.load()
     with settings.warehouse.write() as con:
         if what == "identity":
-            rows = restore_state(con, folder or settings.identity_state_folder)
+            rows = identity_state.restore_state(con, folder or settings.identity_state_folder)
+        elif what == "segments":
+            rows = segments_state.restore_state(con, folder or settings.segments_state_folder)
         else:
             ensure_schema(con, "identity")
             with transaction(con):
@@ -236,4 +239,4 @@ def restore(
         print_json(rows)
         return
     out.print(table(["table", "rows"], sorted(rows.items())))
-    out.print("Next: strata run" if what == "identity" else "Next: strata audit verify")
+    out.print("Next: strata audit verify" if what == "audit" else "Next: strata run")

@@ -129,7 +129,9 @@ def _forget_in_places(settings: Settings, erasure_id: str, *, quiet: bool) -> No
         run = Run(run_id=erasure_id, as_of=served.as_of if served else moment, recorded_at=moment)
         exports = _attempt(
             "exports",
-            lambda: places.renew_exports(con, settings.identity_state_folder, settings.audit_folder, run),
+            lambda: places.renew_exports(
+                con, settings.identity_state_folder, settings.segments_state_folder, settings.audit_folder, run
+            ),
         )
         _record(con, erasure_id, [exports], run)
     sinks = [_attempt("readers", lambda: _deliver(settings, quiet=quiet))]

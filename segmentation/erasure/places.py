@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segmentation import audit
+from segmentation.contracts import ensure_schema
 from segmentation.erasure.requests import Erasure, Sink
 from segmentation.errors import StrataError
-from segmentation.identity.state import export_state, list_exports
+from segmentation.identity.state import export_state as export_identity
 from segmentation.run import Run
+from segmentation.segments.publications import latest_publication
+from segmentation.segments.state import export_state as export_segments
+from segmentation.state_exports import list_exports
 from segmentation.sync.catalog import FlagdDestination, SqlDestination
 from segmentation.sync.state import State
 from segmentation.sync.stores.opening import open_store
@@ -21,12 +25,17 @@ from segmentation.warehouse import Connection, Warehouse, quote
 Destination = SqlDestination | FlagdDestination
 
 
-def renew_exports(con: Connection, folder: Path, audit_folder: Path, run: Run) -> Sink:
-    """Export the state as it is now, and delete every export from before: each held the customer."""
-    fresh = export_state(con, folder, run)
-    old = [path for path in list_exports(folder) if path != fresh]
+def renew_exports(con: Connection, identity_folder: Path, segments_folder: Path, audit_folder: Path, run: Run) -> Sink:
+    """Export the states as they are now, and delete every export from before: each held the customer."""
+    ensure_schema(con, "segments")
+    fresh = {export_identity(con, identity_folder, run)}
+    # Before membership is published there is nothing to keep, and what another warehouse left is no state of this one.
+    if latest_publication(con):
+        fresh.add(export_segments(con, segments_folder, run))
+    folders = [folder for folder in (identity_folder, segments_folder) if folder.exists()]
+    old = [path for folder in folders for path in list_exports(folder) if path not in fresh]
     # Drafts and set-aside exports that a killed run left hold as much as whole ones.
-    old += [path for path in folder.iterdir() if path.is_dir() and path.name.startswith(".")]
+    old += [path for folder in folders for path in folder.iterdir() if path.is_dir() and path.name.startswith(".")]
     for path in old:
         shutil.rmtree(path)
     audit.keep_copy(con, audit_folder)

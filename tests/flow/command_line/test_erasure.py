@@ -88,6 +88,18 @@ def _uncompressed(path: Path, scratch: Path) -> bytes:
     return copy.read_bytes()
 
 
+def kept_of(data: Path, customer_id: str) -> dict[str, int]:
+    """Return what exports of membership hold of a customer, by export and table."""
+    found = {}
+    for path in (data / "state" / "segments").rglob("*.parquet"):
+        with duckdb.connect() as con:
+            columns = [row[0] for row in con.execute(f"describe from read_parquet('{path}')").fetchall()]
+            if "customer_id" in columns:
+                query = f"select count(*) from read_parquet('{path}') where customer_id = '{customer_id}'"
+                found[f"{path.parent.name}/{path.stem}"] = con.execute(query).fetchall()[0][0]
+    return found
+
+
 @pytest.mark.slow
 def test_nothing_of_a_forgotten_customer_is_left(ask: Ask, house: Any, tmp_path: Path) -> None:
     data = house.settings.data
@@ -100,6 +112,7 @@ def test_nothing_of_a_forgotten_customer_is_left(ask: Ask, house: Any, tmp_path:
     assert {"warehouse.duckdb", "published.duckdb"} < set(files)
     assert any(path.endswith("registry.parquet") for path in files)
     assert customer_id in house.online_store()
+    assert sum(rows for name, rows in kept_of(data, customer_id).items() if name.endswith("/membership_history")) > 0
 
     planned = ask(data, "erase", email, "--dry-run", "--json")
     assert planned.code == 0
@@ -117,6 +130,8 @@ def test_nothing_of_a_forgotten_customer_is_left(ask: Ask, house: Any, tmp_path:
     assert not any(value in erased.out for value in values)
 
     assert holding(data, values, tmp_path) == {}
+    assert set(kept_of(data, customer_id).values()) == {0}
+    assert len(list((data / "state" / "segments").iterdir())) == 1
     assert customer_id not in house.online_store()
     with closing(sqlite3.connect(data / "state" / "sync.sqlite")) as con:
         rows = con.execute("select count(*) from change_log where customer_id = ? and value is not null", [customer_id])

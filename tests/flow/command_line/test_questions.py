@@ -152,19 +152,28 @@ def test_doctor_is_well_before_the_first_run(ask: Ask, tmp_path: Path, catalog: 
     assert [finding["repair"] for finding in sick.json if finding["state"] == "wrong"] == ["strata validate"]
 
 
-def test_restored_customers_keep_their_ids(ask: Ask, week_later: Path, install: Callable[..., Any]) -> None:
+def test_restored_customers_keep_their_ids_and_their_history(
+    ask: Ask, week_later: Path, install: Callable[..., Any]
+) -> None:
     house = install(copy_of=week_later)
     data = house.settings.data
     customers = "select customer_id, anchor_node_id, status, first_seen_at from identity.customers order by 1"
     before = house.sql(customers)
+    log = "select * from segments.membership_changes order by change_seq"
+    history = "select * from segments.membership_history order by all"
+    held, stays, store = house.sql(log), house.sql(history), house.online_store()
     house.settings.warehouse.path.unlink()
 
     restored = ask(data, "restore", "identity", "--json")
     assert restored.code == 0
     assert restored.json["customers"] == len(before)
-    for stage in ("sources", "identity"):
-        done = house.run("2026-11-08T00:00:00", only=stage)
-        assert done.success, done.errors
+    assert ask(data, "restore", "segments", "--json").json["membership_history"] == len(stays)
+    done = house.run("2026-11-08T00:00:00")
+    assert done.success, done.errors
     assert house.sql(customers) == before
+    assert house.sql(log) == held
+    assert house.sql(history) == stays
+    assert house.sql(f"select entered, exited from segments.publications where run_id = '{done.run_id}'") == [(0, 0)]
+    assert house.online_store() == store
 
     assert ask(data, "restore", "everything", "--json").code == 1

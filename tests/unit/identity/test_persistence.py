@@ -15,7 +15,8 @@ from segmentation.identity import publish as publishing
 from segmentation.identity.operator_rules import read_rules
 from segmentation.identity.publish import publish
 from segmentation.identity.rule_book import Draft, Signature, add_rule, end_rule, is_pending
-from segmentation.identity.state import MANIFEST, export_state, restore_state
+from segmentation.identity.state import export_state, restore_state
+from segmentation.state_exports import MANIFEST
 
 AT = datetime(2026, 11, 2, 9)
 SIGNED = Signature("jo", "case 7", AT)

@@ -5,7 +5,8 @@ import pytest
 
 from segmentation.errors import NotFoundError, StrataError
 from segmentation.identity.publish import publish
-from segmentation.identity.state import MANIFEST, STATE_TABLES, export_state, list_exports, restore_state
+from segmentation.identity.state import STATE_TABLES, export_state, restore_state
+from segmentation.state_exports import MANIFEST, list_exports
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_an_export_cut_short_is_not_one(published, run, later, tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("segmentation.identity.state.count", killed)
+        patch.setattr("segmentation.state_exports.count", killed)
         with pytest.raises(KeyboardInterrupt):
             export_state(published.con, tmp_path, later(1))
     assert list_exports(tmp_path) == [whole]
