@@ -9,7 +9,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.metadata import bar_chart, catalog_link, line_chart, markdown_table, report_metadata
+from assets.identity_pages import build_pages
+from assets.metadata import catalog_link, line_chart, report_metadata
 from assets.sources import TABLES as SOURCE_TABLES
 from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
@@ -38,6 +39,7 @@ TABLES = {
     "customer_consents": "Consent per customer and purpose as of the run; no row means no.",
     "profiles": "One profile per customer: the best known value of each attribute, who stated it, and when.",
     "profile_conflicts": "Attributes that sources state differently of one customer, with every value.",
+    "attributions": "Which identifier speaks for how many rows of each source, and how many rows changed hands.",
     "events": "What happened to customer ids: create, merge, split, unmerge, retire.",
 }
 
@@ -79,19 +81,7 @@ def publish_identity(context: dg.AssetExecutionContext, strata: StrataResource) 
         publish(con, run)
         export_state(con, strata.settings.identity_state_folder, run)
         _copy_audit_log(context, con, strata.settings.audit_folder)
-        sizes = con.execute(
-            "select case when n_nodes < 8 then n_nodes::varchar else '8 or more' end as size, count(*) as n "
-            "from identity.customers where status = 'active' group by 1 order by 1"
-        ).fetchall()
-        rejected = con.execute(
-            "select reject_rule, count(*) as n from identity.edges where not admitted "
-            "group by 1 order by 2 desc, 1 limit 20"
-        ).fetchall()
-        extra = {
-            "customers": {"cluster_sizes": bar_chart("Customers by number of identifiers", dict(sizes))},
-            "edges": {"rejected": markdown_table(["rule", "edges"], rejected)},
-        }
-        yield from materialize_tables(con, STAGE, TABLES, extra)
+        yield from materialize_tables(con, STAGE, TABLES, build_pages(con))
 
 
 def _copy_audit_log(context: dg.AssetExecutionContext, con: Connection, folder: Path) -> None:

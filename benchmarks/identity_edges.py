@@ -35,6 +35,7 @@ from segmentation.identity.candidate import write_edges, write_identifiers
 from segmentation.identity.catalog import IdentifierRules, load_identity_catalog
 from segmentation.identity.contraction import label_in_engine
 from segmentation.identity.incremental import resolve
+from segmentation.identity.reasons import write_reasons
 from segmentation.identity.tables import create_candidate_tables
 from segmentation.run import Run
 from segmentation.warehouse import Connection, Warehouse, transaction
@@ -147,6 +148,7 @@ def _solve(con: Connection, *, day: int, full: bool) -> Figures:
         create_candidate_tables(con)
         with measured() as solved:
             counted = resolve(con, run, RULES, full=full)
+        write_reasons(con)
         write_identifiers(con, run)
         write_edges(con, run)
     with measured() as published, transaction(con):

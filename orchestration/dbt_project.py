@@ -19,6 +19,7 @@ from orchestration.dbt_call import call_dbt
 from orchestration.settings import Settings
 from orchestration.stages import STAGES
 from segmentation.errors import StrataError
+from segmentation.identity.catalog import load_identifier_rules
 from segmentation.run import Run
 
 #: Dagster group of what comes after the stages.
@@ -173,6 +174,7 @@ def dbt_environment(settings: Settings, run: Run | None = None) -> Iterator[None
     with _environment(
         {
             **({"STRATA_DBT_AS_OF": run.as_of.isoformat(sep=" ", timespec="seconds")} if run else {}),
+            "STRATA_DBT_IDENTIFIERS": _identifiers(settings),
             "DBT_TARGET_PATH": str(target_folder(settings)),
             "STRATA_WAREHOUSE": str(settings.warehouse.path),
             "STRATA_DBT_MEMORY_LIMIT": settings.memory_limit,
@@ -180,6 +182,14 @@ def dbt_environment(settings: Settings, run: Run | None = None) -> Iterator[None
         }
     ):
         yield
+
+
+def _identifiers(settings: Settings) -> str:
+    """Say which identifier of a row speaks for it, best first, so that models attribute rows as identity does."""
+    rules = load_identifier_rules(settings.catalog)
+    return " ".join(
+        name + (":source" if rules.identifiers[name].scope == "source" else "") for name in rules.types_by_priority
+    )
 
 
 @contextmanager

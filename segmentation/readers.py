@@ -21,6 +21,7 @@ READABLE_TABLES: tuple[tuple[str, str], ...] = (
     ("identity", "metrics"),
     ("identity", "profiles"),
     ("identity", "profile_conflicts"),
+    ("identity", "attributions"),
     ("identity", "rules"),
     ("identity", "publications"),
     ("identity", "acknowledgements"),

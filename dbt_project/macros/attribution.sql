@@ -1,14 +1,15 @@
 {# Identifier columns, best first, and whether their values are unique within a source only (then the source is the
-   namespace) or everywhere (then the namespace is empty). #}
+   namespace) or everywhere (then the namespace is empty): as catalog/identifiers.yml says, which a run tells in
+   STRATA_DBT_IDENTIFIERS (`user_id source_customer_id:source …`). Like the moment, it is read when SQL is written. #}
 {% macro identifier_columns() -%}
-    {{ return([
-        ('source_customer_id', true),
-        ('user_id', false),
-        ('email', false),
-        ('phone', false),
-        ('device_id', false),
-        ('anonymous_id', false),
-    ]) }}
+    {%- set told = env_var('STRATA_DBT_IDENTIFIERS', '') if execute else '' -%}
+    {%- set shipped = 'source_customer_id:source user_id email phone device_id anonymous_id' -%}
+    {%- set columns = [] -%}
+    {%- for identifier in (told or shipped).split() -%}
+        {%- set name, _, scope = identifier.partition(':') -%}
+        {%- do columns.append((name, scope == 'source')) -%}
+    {%- endfor -%}
+    {{ return(columns) }}
 {%- endmacro %}
 
 

@@ -21,6 +21,7 @@ _CUSTOMER_COLUMNS = ("customer_id", "old_customer_id")
 
 #: What stands in place of a value that was erased.
 _BLANK = "'erased:' || node_id"
+_REASON = literal("its customer was erased")
 
 
 def forget_derived_rows(con: Connection, erasure_id: str, at: datetime) -> dict[str, int]:
@@ -94,7 +95,10 @@ def _node_columns(con: Connection) -> list[tuple[str, str]]:
 def _leave_tombstones(con: Connection, erasure_id: str, at: datetime) -> None:
     erased = "node_id in (select node_id from erased_nodes)"
     con.execute(f"update identity.registry set id_value = {_BLANK}, is_raw = false where {erased}")
-    status = f"set id_value = {_BLANK}, status = 'erased', status_rule = 'erasure', is_verified = false where {erased}"
+    status = (
+        f"set id_value = {_BLANK}, status = 'erased', status_rule = 'erasure', status_reason = {_REASON}, "
+        f"is_verified = false where {erased}"
+    )
     customers = (
         "set status = 'erased', merged_into = null, n_nodes = 0 "
         "where customer_id in (select customer_id from erased_customers)"

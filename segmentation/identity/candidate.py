@@ -7,6 +7,7 @@ Belongs here: the order of the steps. Does not belong here: the steps (one modul
 from segmentation.contracts import ensure_schema, stamp_candidate
 from segmentation.identity.accounts import write_accounts
 from segmentation.identity.admission import Solver
+from segmentation.identity.attributions import write_attributions
 from segmentation.identity.catalog import IdentityCatalog
 from segmentation.identity.consents import write_consents
 from segmentation.identity.edges import find_owners, link
@@ -19,10 +20,10 @@ from segmentation.identity.matching.links import add_matches, settle_matches
 from segmentation.identity.observations import observe
 from segmentation.identity.operator_rules import newest_decision, prepare_rules
 from segmentation.identity.profiles import write_profiles
+from segmentation.identity.reasons import write_reasons
 from segmentation.identity.rule_effects import add_links, add_owners, name_causes
 from segmentation.identity.tables import create_candidate_tables
 from segmentation.run import Run, StageReport
-from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, transaction
 
 _TEMPORARY = (
@@ -40,6 +41,7 @@ _TEMPORARY = (
     "component_best",
     "match_links",
     "match_parts",
+    "reasons",
 )
 
 
@@ -83,8 +85,8 @@ def build_candidate(
         counted |= add_matches(con, run, rules, matching)
         counted |= resolve(con, run, rules, solver=solver, full=full)
         complete_components(con)
-        counted["rows_attributable"] = _count_attributable(con)
         name_causes(con)
+        write_reasons(con)
         write_identifiers(con, run)
         write_edges(con, run)
         settle_matches(con, matching)
@@ -92,6 +94,7 @@ def build_candidate(
         write_accounts(con, run, rules)
         counted |= write_consents(con, run, catalog)
         write_profiles(con, run, catalog)
+        counted |= write_attributions(con, run, rules)
         figures = write_figures(con, run, rules, counted)
         con.execute("drop view node_observations")
         for table in _TEMPORARY:
@@ -113,23 +116,14 @@ def _rows(figures: dict[str, int | float]) -> dict[str, int]:
     return {name: int(figures[figure]) for name, figure in shown.items()}
 
 
-def _count_attributable(con: Connection) -> int:
-    """Count source rows with at least one identifier that links: the others belong to nobody."""
-    any_linking = " or ".join(
-        f"({name} is not null and {name} not in (select node_id from excluded))" for name in IDENTITY_COLUMNS
-    )
-    query = f"select coalesce(sum(n_obs), 0)::bigint from node_observations where {any_linking}"
-    return int(con.execute(query).fetchall()[0][0])
-
-
 def write_identifiers(con: Connection, run: Run) -> None:
-    """Fill ``identity.candidate_identifiers`` from ``nodes`` and ``excluded``."""
+    """Fill ``identity.candidate_identifiers`` from ``nodes``, ``excluded`` and ``reasons``."""
     con.execute(
         "insert into identity.candidate_identifiers by name "
         "select n.node_id, r.id_type, r.id_namespace, r.id_value, coalesce(x.status, 'active') as status, "
-        "x.status_rule, n.is_verified, n.first_seen_at, n.last_seen_at, $run_id as run_id, "
+        "x.status_rule, w.reason as status_reason, n.is_verified, n.first_seen_at, n.last_seen_at, $run_id as run_id, "
         "$recorded_at as recorded_at from nodes as n join identity.registry as r using (node_id) "
-        "left join excluded as x using (node_id)",
+        "left join excluded as x using (node_id) left join reasons as w on w.rule = x.status_rule",
         {"run_id": run.run_id, "recorded_at": run.recorded_at},
     )
     # What was erased stays known as erased, seen again or not.
@@ -144,7 +138,7 @@ def write_edges(con: Connection, run: Run) -> None:
     con.execute(
         "insert into identity.candidate_edges by name "
         "select node_a, node_b, source, evidence, tier, null as match_probability, n_obs, first_seen_at, "
-        "last_seen_at, reject_rule is null as admitted, reject_rule, $run_id as run_id, "
-        "$recorded_at as recorded_at from links",
+        "last_seen_at, reject_rule is null as admitted, reject_rule, w.reason as reject_reason, $run_id as run_id, "
+        "$recorded_at as recorded_at from links left join reasons as w on w.rule = reject_rule",
         {"run_id": run.run_id, "recorded_at": run.recorded_at},
     )

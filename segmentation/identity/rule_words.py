@@ -53,6 +53,7 @@ def _of_people(match: re.Match[str], people: Mapping[str, Rule]) -> str:
 
 
 _REASONS: tuple[tuple[str, Callable[[re.Match[str], Mapping[str, Rule]], str]], ...] = (
+    (r"erased|erasure", lambda _m, _p: "its customer was erased"),
     (r"R1 placeholder", lambda _m, _p: "a placeholder, written where nothing was known: it is nobody's"),
     (r"R1 pattern (?P<pattern>.*)", lambda m, _p: f"it matches {m['pattern']}, as values that are nobody's do"),
     (r"R[24] (?P<what>blocked by|kept apart by) (?P<rule_id>\S+)", _of_people),

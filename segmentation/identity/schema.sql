@@ -68,6 +68,7 @@ create table if not exists identity.identifiers (
     id_value varchar not null using compression zstd, -- normalised
     status varchar not null,           -- active, blocked, shared, erased
     status_rule varchar,
+    status_reason varchar,             -- the rule in words
     is_verified boolean not null,      -- a customer record says that this e-mail is verified
     first_seen_at timestamp not null,
     last_seen_at timestamp not null,
@@ -87,6 +88,7 @@ create table if not exists identity.edges (
     last_seen_at timestamp not null,
     admitted boolean not null,
     reject_rule varchar,
+    reject_reason varchar,             -- the rule in words
     run_id varchar not null,
     recorded_at timestamp not null
 );
@@ -281,6 +283,18 @@ create table if not exists identity.profile_conflicts (
     entity varchar,
     seen_at timestamp not null,        -- when they did
     n_obs bigint not null,             -- current rows that state it
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- Which identifier speaks for how many rows of each source (rule R6); nobody's rows by why nobody is known for them.
+create table if not exists identity.attributions (
+    entity varchar not null,
+    source varchar not null,
+    attributed_by varchar not null,    -- a type of identifier; no identifier, shared identifiers, blocked identifiers
+    n_rows bigint not null,
+    n_rows_known bigint not null,      -- of these, rows of customers that are more than a device or a cookie
+    n_rows_reattributed bigint not null, -- of these, rows that had another customer before the run
     run_id varchar not null,
     recorded_at timestamp not null
 );

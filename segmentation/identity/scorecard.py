@@ -33,6 +33,8 @@ _KEPT = (
     "splits",
     "moves",
     "retired",
+    "n_contradictions",
+    "rows_reattributed",
 )
 
 
@@ -112,7 +114,8 @@ def keep_run_figures(con: Connection, *, recorded_at: datetime) -> list[Metric]:
     Keeping them again for the same run changes nothing.
 
     Returns:
-        The figures: those of ``identity.candidate``, ``edges_rejected`` by rule, and ``id_churn_pct`` and
+        The figures: those of ``identity.candidate``, ``edges_rejected`` by rule, ``match_rate_pct`` by source,
+        ``rows_reattributed`` by entity, and ``id_churn_pct`` and
         ``known_id_churn_pct``: of the identifiers that had a customer before, those that now have another.
 
     Raises:
@@ -137,8 +140,24 @@ def keep_run_figures(con: Connection, *, recorded_at: datetime) -> list[Metric]:
         "group by reject_rule order by reject_rule"
     ).fetchall()
     metrics += [Metric("edges_rejected", float(n), n=int(total), slice=rule) for rule, n, total in rejected]
+    metrics += _count_attributed(con)
     _keep(con, run, metrics, None)
     return metrics
+
+
+def _count_attributed(con: Connection) -> list[Metric]:
+    """Return the share of rows of known customers, by source, and the rows that changed hands, by entity."""
+    by_source = con.execute(
+        "select source, sum(n_rows_known)::bigint, sum(n_rows)::bigint from identity.attributions group by 1 order by 1"
+    ).fetchall()
+    by_entity = con.execute(
+        "select entity, sum(n_rows_reattributed)::bigint, sum(n_rows)::bigint from identity.attributions "
+        "group by 1 order by 1"
+    ).fetchall()
+    return [
+        *(Metric("match_rate_pct", 100 * known / n, n=n, slice=source) for source, known, n in by_source),
+        *(Metric("rows_reattributed", float(moved), n=n, slice=entity) for entity, moved, n in by_entity),
+    ]
 
 
 def read_trend(con: Connection, metric: str, *, last: int = 60) -> dict[datetime, float]:

@@ -44,6 +44,7 @@ _DERIVED_TABLES = (
     "match_records",
     "match_basis",
     "match_candidates",
+    "attributions",
 )
 
 _STATE = State("identity", "the identity state", STATE_TABLES, _DERIVED_TABLES)

@@ -23,6 +23,7 @@ REPLACED = (
     "customer_consents",
     "profiles",
     "profile_conflicts",
+    "attributions",
 )
 
 #: Those of them that a candidate may propose as a difference (`differences.py`), and their keys.
