@@ -92,7 +92,7 @@ def _preview(settings: Settings, customer: str, *, as_json: bool) -> None:
     rules = load_identifier_rules(settings.catalog)
     with settings.warehouse.write() as con:
         ensure_schema(con, "identity")
-        customer_id = resolve_customer(con, customer)
+        customer_id = resolve_customer(con, customer, providers=rules.email_providers)
         counts = preview(con, rules, customer_id)
     if as_json:
         print_json({"customer_id": customer_id, **counts})
@@ -111,7 +111,7 @@ def _forget(settings: Settings, customer: str, reason: str, author: str, *, ask:
     rules = load_identifier_rules(settings.catalog)
     with settings.warehouse.write() as con:
         ensure_schema(con, "identity")
-        customer_id = resolve_customer(con, customer)
+        customer_id = resolve_customer(con, customer, providers=rules.email_providers)
         if ask and not typer.confirm(f"Forget {customer_id} everywhere? This can't be undone", err=True):
             raise typer.Abort
         key = load_key(settings.keys_folder, "suppression")

@@ -36,7 +36,7 @@ def show(
     rules = load_identifier_rules(settings.catalog)
     with _reading(settings) as con:
         try:
-            customer_id = resolve_customer(con, customer)
+            customer_id = resolve_customer(con, customer, providers=rules.email_providers)
         except NotFoundError:
             [node] = find_nodes(con, rules, [(customer, "argument")], PUBLISHED)
             place = read_places(con, [node], {rule.rule_id: rule for rule in read_rules(con)})[node]

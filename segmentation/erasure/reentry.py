@@ -17,6 +17,7 @@ from segmentation.erasure.parts import PARTS, drop_parts, nameless_wholes, suppr
 from segmentation.erasure.subject import owner_expression, suppressed_hash
 from segmentation.errors import StrataError
 from segmentation.identity.catalog import IdentifierRules
+from segmentation.identity.email_providers import mailbox_expression
 from segmentation.identity.normalise import NORMALISERS
 from segmentation.pseudonyms import PseudonymKey, load_key
 from segmentation.run import Run
@@ -141,6 +142,12 @@ def _write_suppressed_values(con: Connection, rules: IdentifierRules, keys: list
         f"or (id_type not in ('email', 'phone') and regexp_matches(raw_value, '{_PLAIN_ID}'))"
     )
     _read_the_rest(con, rules)
+    # Whether or not the provider was known when the address was erased, it is recognised.
+    mailbox = mailbox_expression("id_value", rules.email_providers)
+    con.execute(
+        f"insert into normal_values select id_type, source, raw_value, {mailbox} from normal_values "
+        f"where id_type = 'email' and {mailbox} <> id_value"
+    )
     scoped = ", ".join(literal(name) for name in IDENTITY_COLUMNS if rules.identifiers[name].scope == "source")
     namespace = f"case when v.id_type in ({scoped or 'null'}) then {owner_expression(rules, 'v.source')} else '' end"
     recognised = " union all ".join(

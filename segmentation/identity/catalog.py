@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from segmentation.documents import Document, read_document, refuse
 from segmentation.errors import CatalogProblem, did_you_mean
 from segmentation.identity.decisions import BlockPattern, CatalogDecision
+from segmentation.identity.email_providers import EmailProvider
+from segmentation.identity.normalise import normalise_email
 from segmentation.identity.profile_rules import ProfileRules, load_profile_rules
 from segmentation.identity.purposes import Purposes, load_purposes
 from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
@@ -96,6 +98,7 @@ class IdentifierRules(_Strict):
     max_value_bytes: Annotated[int, Field(ge=16, le=4096)]
     block_values: tuple[str, ...] = Field(default=(), strict=False)
     shared_namespaces: dict[str, str] = {}
+    email_providers: tuple[EmailProvider, ...] = Field(default=(), strict=False)
     verified_account_alias: Limit = 1
     identifiers: dict[str, IdentifierType]
     entities: dict[str, EntityEvidence]
@@ -115,13 +118,16 @@ class IdentifierRules(_Strict):
     @property
     def normalisation_hash(self) -> str:
         """Fingerprint of everything that decides which identifier a raw value is."""
-        parts = {
+        parts: dict[str, object] = {
             "version": NORMALISATION_VERSION,
             "namespaces": self.shared_namespaces,
             "types": {
                 name: [kind.scope, sorted(self.placeholders(name))] for name, kind in sorted(self.identifiers.items())
             },
         }
+        if self.email_providers:
+            # Left out where there is none: what was normalised before there could be any stays as it is.
+            parts["email_providers"] = [one.model_dump(mode="json") for one in self.email_providers]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -151,7 +157,7 @@ def load_identifier_rules(folder: Path) -> IdentifierRules:
     """
     document = read_document(folder / IDENTIFIERS_FILE)
     rules = document.parse(IdentifierRules, expected="a rule as catalog/identifiers.yml explains it")
-    checks = (_check_types, _check_patterns, _check_namespaces, _check_entities, _check_decisions)
+    checks = (_check_types, _check_patterns, _check_namespaces, _check_providers, _check_entities, _check_decisions)
     refuse(chain.from_iterable(check(document, rules) for check in checks))
     return rules
 
@@ -197,6 +203,20 @@ def _check_namespaces(document: Document, rules: IdentifierRules) -> Iterator[Ca
             place = ("shared_namespaces", source)
             what = f"{source} shares the ids of {namespace}, which shares those of another source"
             yield document.problem(what, place, expected="the source that owns the ids")
+
+
+def _check_providers(document: Document, rules: IdentifierRules) -> Iterator[CatalogProblem]:
+    seen: set[str] = set()
+    for index, provider in enumerate(rules.email_providers):
+        for number, domain in enumerate(provider.domains):
+            place = ("email_providers", index, "domains", number)
+            normal = normalise_email(f"x@{domain}").id_value
+            if normal != f"x@{domain}":
+                form = normal.partition("@")[2] if normal else "a domain such as mail.example"
+                yield document.problem(f"{domain} is not a domain in normal form", place, expected=form)
+            if domain in seen:
+                yield document.problem(f"{domain} stands there twice", place, expected="each domain once")
+            seen.add(domain)
 
 
 def _check_entities(document: Document, rules: IdentifierRules) -> Iterator[CatalogProblem]:

@@ -50,7 +50,7 @@ def draft_split(
         NotFoundError: Something that was named is not known.
         StrataError: An identifier is not the customer's.
     """
-    customer_id = resolve_customer(con, customer)
+    customer_id = resolve_customer(con, customer, providers=rules.email_providers)
     kept = find_nodes(con, rules, _named(keep or [customer_id], "--keep"))
     taken = find_nodes(con, rules, _named(away, "--away"))
     _require_members(con, customer_id, [*kept, *taken])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from segmentation.errors import NotFoundError
-from segmentation.identity.normalise import NORMALISERS
+from segmentation.identity.email_providers import Providers, normalisers
 from segmentation.identity.profile_rules import ATTRIBUTES
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection
@@ -113,13 +113,14 @@ def customer_identifiers(con: Connection, customer_id: str) -> list[CustomerIden
     return sorted(found, key=lambda one: (IDENTITY_COLUMNS.index(one.id_type), one.id_namespace, one.id_value))
 
 
-def resolve_customer(con: Connection, text: str) -> str:
+def resolve_customer(con: Connection, text: str, *, providers: Providers = ()) -> str:
     """Return the active customer that ``text`` names.
 
     Args:
         con: A connection to published tables.
         text: A customer id, also one that gave way in a merge, or any identifier's value: as a source has
             it, or in normal form. A value of several types is taken as the best type.
+        providers: Of the catalog: which addresses are one mailbox's.
 
     Raises:
         NotFoundError: Nobody is known by it.
@@ -133,8 +134,9 @@ def resolve_customer(con: Connection, text: str) -> str:
     for query, value in queries:
         if rows := con.execute(query, [value]).fetchall():
             return str(rows[0][0])
+    normalise = normalisers(providers)
     for id_type in IDENTITY_COLUMNS:
-        normal = NORMALISERS[id_type](text, "").id_value
+        normal = normalise[id_type](text, "").id_value
         rows = con.execute(
             "select customer_id from identity.identifiers join identity.identifier_map using (node_id) "
             "where id_type = ? and id_value = ? order by id_namespace limit 1",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from segmentation.errors import NotFoundError, StrataError
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.identity.decisions import Reference, read_reference
-from segmentation.identity.normalise import NORMALISERS
+from segmentation.identity.email_providers import normalisers
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection
 
@@ -106,7 +106,7 @@ def _readings(rules: IdentifierRules, position: int, text: str) -> Iterator[_Wan
             yield _Wanted(position, id_type, None, None, value)
             continue
         owner = None if namespace is None else rules.shared_namespaces.get(namespace, namespace)
-        normal = NORMALISERS[id_type](value, rules.default_region).id_value
+        normal = normalisers(rules.email_providers)[id_type](value, rules.default_region).id_value
         # A placeholder is an identifier under its own text, whatever form its type has.
         yield _Wanted(position, id_type, owner, normal or value.strip().lower(), value)
 

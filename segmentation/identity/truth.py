@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from segmentation.errors import NotFoundError, SourceError, did_you_mean
 from segmentation.identity.catalog import IdentifierRules
-from segmentation.identity.normalise import NORMALISERS
+from segmentation.identity.email_providers import normalisers
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, literal, quote
 
@@ -187,8 +187,9 @@ def _match(con: Connection, rules: IdentifierRules) -> None:
         "select distinct id_type, id_value from matched where record is null and id_type <> 'node'"
     ).to_arrow_table()
     types, values = (rest.column(name).to_pylist() for name in ("id_type", "id_value"))
+    normalise = normalisers(rules.email_providers)
     normal = [
-        NORMALISERS[id_type](value, rules.default_region).id_value if id_type in NORMALISERS else None
+        normalise[id_type](value, rules.default_region).id_value if id_type in normalise else None
         for id_type, value in zip(types, values, strict=True)
     ]
     con.register("normalised_claims", rest.append_column("normal", pa.array(normal, pa.string())))

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from segmentation.identity.calling_codes import CallingCode, calling_code, national_format
 from segmentation.identity.catalog import IdentifierRules
+from segmentation.identity.email_providers import mailbox_expression, normalisers
 from segmentation.identity.normalise import (
     EMAIL_LOCAL_MAX_LENGTH,
     EMAIL_MAX_LENGTH,
@@ -114,7 +115,13 @@ def _normalise(con: Connection, rules: IdentifierRules, id_type: str) -> None:
         _normalise_plain_phones(con, wanted)
         return
     normal = _PLAIN_FORMS.get(id_type, _PLAIN_TEXT_FORM)
-    con.execute(f"create or replace temp table new_values as select *, {normal} as id_value from {wanted}")
+    if id_type == "email":
+        wanted = f"(select *, {normal} as address from {wanted})"
+        normal = mailbox_expression("address", rules.email_providers)
+    con.execute(
+        "create or replace temp table new_values as select id_namespace, region, raw_value, owner_namespace, "
+        f"{normal} as id_value from {wanted}"
+    )
 
 
 def _normalise_plain_phones(con: Connection, wanted: str) -> None:
@@ -201,13 +208,13 @@ def _normalise_the_rest(con: Connection, rules: IdentifierRules, id_type: str) -
         "create or replace temp table parsed (id_namespace varchar, region varchar, raw_value varchar, "
         "owner_namespace varchar, id_value varchar, problem varchar)"
     )
-    size = _count(con, "rest")
+    size, normalise = _count(con, "rest"), normalisers(rules.email_providers)[id_type]
     for start in range(0, size, _BATCH):
         batch: pa.Table = con.sql(
             "select id_namespace, region, raw_value, owner_namespace from rest "
             f"where position >= {start} and position < {start + _BATCH}"
         ).to_arrow_table()
-        con.register("normalised_by_python", _parse(batch, NORMALISERS[id_type], rules.placeholders(id_type)))
+        con.register("normalised_by_python", _parse(batch, normalise, rules.placeholders(id_type)))
         con.execute("insert into parsed by name select * from normalised_by_python")
         con.unregister("normalised_by_python")
     con.execute("drop table rest")
