@@ -13,6 +13,7 @@ import pyarrow as pa
 from segmentation.identity.catalog import IdentityCatalog
 from segmentation.identity.lookup import known_customers
 from segmentation.identity.observations import filled_columns, namespace_expression
+from segmentation.identity.split_refusals import copy_refusals
 from segmentation.identity.values import known_values
 from segmentation.identity.versions import superseded_rows
 from segmentation.run import Run
@@ -44,7 +45,8 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
 
     Returns:
         Consent events of purposes that the catalog does not know (ignored) and of nobody's identifiers, and
-        refusals under an identifier of several people, which count for all of them.
+        refusals under an identifier of several people, which count for all of them, and customers and purposes with
+        a refusal that a split copied.
     """
     _write_purposes(con, catalog)
     con.execute(
@@ -58,6 +60,7 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
     }
     if table_exists(con, "sources", "consent_events"):
         counts = _write_decisions(con, run, catalog)
+    counts["consent_refusals_copied_by_splits"] = copy_refusals(con)
     unit, members, whole = "component", "components", "by_purpose"
     if count(con, "match_parts"):
         # A match carries no grant from one side to the other: each part of the customer decides by itself.
@@ -66,10 +69,14 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
         "insert into identity.candidate_customer_consents by name with "
         "by_identifier as (select node_id, purpose_code, max(granted_at) as granted_at, "
         "max(refused_at) as refused_at from decisions group by all), "
-        f"by_customer as (select {unit}, d.purpose_code, "
-        "bool_and(d.granted_at is not null and (d.refused_at is null or d.granted_at > d.refused_at)) as is_granted, "
-        "max(greatest(d.granted_at, d.refused_at)) as decided_at "
-        f"from by_identifier as d join {members} as c using (node_id) group by all), "
+        "decided as (select *, null::timestamp as copied_at from by_identifier union all "
+        "select node_id, purpose_code, null, null, copied_at from copied), "
+        f"by_customer as (select {unit}, d.purpose_code, bool_and(d.copied_at is not null "
+        "or (d.granted_at is not null and (d.refused_at is null or d.granted_at > d.refused_at))) "
+        # Under whichever identifier, a grant after the split ends what the split copied.
+        "and (max(d.copied_at) is null or coalesce(max(d.granted_at) > max(d.copied_at), false)) as is_granted, "
+        "max(greatest(d.granted_at, d.refused_at, d.copied_at)) as decided_at "
+        f"from decided as d join {members} as c using (node_id) group by all), "
         f"asked as (select distinct {unit} from by_customer), "
         # Nothing on the way up refused, and something on it granted; then what nobody decided.
         f"by_purpose as (select {unit}, purpose_code, bool_and(is_granted) as is_granted, "
@@ -85,7 +92,7 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
         "join resolution as k using (component) join component_best as f using (component)",
         {"run_id": run.run_id, "recorded_at": run.recorded_at},
     )
-    con.execute("drop table decisions; drop table purpose_list; drop table purpose_lineage")
+    con.execute("drop table decisions; drop table copied; drop table purpose_list; drop table purpose_lineage")
     return counts
 
 

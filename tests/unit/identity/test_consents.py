@@ -1,5 +1,6 @@
 """Consent: latest event wins, refusals win ties, merges and hierarchies; nothing is allowed by silence."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -155,3 +156,99 @@ def test_purposes_that_can_not_be_meant(tmp_path, text, message, line):
     with pytest.raises(CatalogProblems, match=message) as caught:
         load_purposes(tmp_path)
     assert caught.value.problems[0].line == line
+
+
+def _together(world, run):
+    """One customer of an account and a cookie, each with a decision of its own."""
+    world.add("orders", order_id="link", user_id="u", anonymous_id="cookie")
+    _decide(world, "analytics", "denied", user_id="u")
+    _decide(world, "analytics", "granted", at=DAY + timedelta(days=1), anonymous_id="cookie")
+    world.resolve(run)
+    assert world.customer("u") == world.customer("cookie")
+    assert _allowed(world, "u") == set()
+
+
+def _copied(world):
+    return world.rows("select consent_refusals_copied_by_splits from identity.candidate")[0][0]
+
+
+def test_a_split_leaves_the_refusal_with_every_part(world, run, later):
+    _together(world, run)
+    world.clear("orders")
+    world.resolve(later(1))
+    assert world.customer("u") != world.customer("cookie")
+    assert world.events(later(1))[0][0] == "split"
+    assert _allowed(world, "cookie") == set()
+    assert _copied(world) == 1
+    # It holds in later runs, and in a run that is done again.
+    world.resolve(later(2))
+    world.resolve(later(2))
+    assert _allowed(world, "cookie") == set()
+    # What was never refused can be granted as ever.
+    _decide(world, "marketing", "granted", at=DAY + timedelta(days=2), anonymous_id="cookie")
+    world.resolve(later(3))
+    assert _allowed(world, "cookie") == {"marketing", "marketing.email", "marketing.ads"}
+    # Who agrees after the split is allowed, under any identifier.
+    world.add("events", anonymous_id="cookie", device_id="tablet")
+    _decide(world, "analytics", "granted", at=later(3).as_of + timedelta(hours=1), device_id="tablet")
+    world.resolve(later(4))
+    assert "analytics" in _allowed(world, "cookie")
+    assert _allowed(world, "u") == set()
+
+
+def test_a_split_leaves_the_refusal_with_who_stays_though_its_identifier_goes(world, run, later):
+    world.add("orders", user_id="u", anonymous_id="cookie")
+    _decide(world, "marketing", "denied", anonymous_id="cookie")
+    _decide(world, "marketing", "granted", at=DAY + timedelta(days=1), user_id="u")
+    world.resolve(run)
+    world.clear("orders")
+    world.resolve(later(1))
+    assert world.customer("u") != world.customer("cookie")
+    assert _allowed(world, "u") == _allowed(world, "cookie") == set()
+    _decide(world, "marketing.ads", "granted", at=later(1).as_of + timedelta(hours=1), user_id="u")
+    world.resolve(later(2))
+    assert _allowed(world, "u") == set()
+
+
+def test_what_was_granted_again_before_the_split_is_not_copied(world, run, later):
+    _together(world, run)
+    _decide(world, "analytics", "granted", at=DAY + timedelta(days=3), user_id="u")
+    world.clear("orders")
+    world.resolve(later(1))
+    assert _copied(world) == 0
+    assert _allowed(world, "cookie") == _allowed(world, "u") == {"analytics"}
+
+
+def _merge_and_part(world, run, later, *, refused_at):
+    """Two known customers, merged and parted again; the second one refuses at some moment."""
+    for user in ("one", "two"):
+        world.add("customer_records", source_customer_id=user, email=f"{user}@shop.com", at=DAY)
+        _decide(world, "analytics", "granted", email=f"{user}@shop.com")
+    world.resolve(run)
+    rules = world.catalog.rules
+    kinds = {name: kind.model_copy(update={"max_per_customer": 9}) for name, kind in rules.identifiers.items()}
+    world.catalog = replace(world.catalog, rules=rules.model_copy(update={"identifiers": kinds}))
+    world.add("orders", email="one@shop.com", phone="+447700900123")
+    world.add("orders", email="two@shop.com", phone="+447700900123")
+    if refused_at < later(1).as_of:
+        _decide(world, "analytics", "denied", at=refused_at, email="two@shop.com")
+    world.resolve(later(1))
+    assert world.customer("one") == world.customer("two")
+    if refused_at >= later(1).as_of:
+        _decide(world, "analytics", "denied", at=refused_at, email="two@shop.com")
+    world.resolve(later(2))
+    assert _allowed(world, "one") == set()
+    world.clear("orders")
+    world.resolve(later(3))
+    assert [event for event, *_ in world.events(later(3))] == ["unmerge"]
+
+
+def test_who_comes_back_after_a_merge_has_the_refusals_since_the_merge(world, run, later):
+    _merge_and_part(world, run, later, refused_at=later(1).as_of + timedelta(hours=1))
+    assert _allowed(world, "one") == _allowed(world, "two") == set()
+
+
+def test_who_comes_back_after_a_merge_has_no_refusal_of_somebody_else_from_before(world, run, later):
+    _merge_and_part(world, run, later, refused_at=DAY + timedelta(days=1))
+    assert _allowed(world, "two") == set()
+    assert _allowed(world, "one") == {"analytics"}
