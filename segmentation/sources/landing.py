@@ -108,7 +108,7 @@ def take_inventory(landing: Path, mappings: tuple[SourceMapping, ...]) -> Invent
                 claimed.add(path)
                 # A link in place of the folder is never read, so any format does.
                 kind = kind or "csv"
-                relative = path.relative_to(landing).as_posix()
+                relative = _named(path.relative_to(landing).as_posix())
                 files.append(LandedFile(path, relative, mapping.source, feed, kind))
         taken |= claimed
     files.sort(key=lambda file: (file.relative, file.source))
@@ -163,12 +163,24 @@ def require_unchanged(path: Path, before: Fingerprint) -> None:
         )
 
 
+def _named(path: str) -> str:
+    """Return a path as text: bytes that are not UTF-8, which no table takes, are written as escapes."""
+    return os.fsencode(path).decode("utf-8", errors="backslashreplace")
+
+
 def require_plain_file(path: Path) -> None:
-    """Check that ``path`` itself is a file: no link, pipe, socket, device or folder.
+    """Check that ``path`` itself is a file, its name text: no link, pipe, socket, device or folder.
 
     Raises:
         SourceError: It is none, or is gone.
     """
+    if _named(str(path)) != str(path):
+        raise SourceError(
+            "the file's name, or its folder's, is not UTF-8 text",
+            where=_named(str(path)),
+            expected="names in UTF-8",
+            repair="rename it",
+        )
     try:
         kind = stat.S_IFMT(path.lstat().st_mode)
     except OSError as error:
@@ -199,36 +211,52 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
 
 def _visible_files(folder: Path) -> list[Path]:
     """Everything in a folder that is no folder: files, and what is neither and will be refused."""
+    return [path for path in _visible(folder) if path.is_symlink() or not path.is_dir()]
+
+
+def _visible(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if (path.is_symlink() or not path.is_dir()) and not path.name.startswith((".", "_"))
-    )
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "_")))
+    except OSError as error:
+        raise SourceError(
+            f"the folder can't be listed: {error.strerror or error}",
+            where=_named(str(folder)),
+            expected="a folder whose files can be listed and read",
+            repair=f"chmod a+rx {_named(str(folder))}, or check the disk; then run again",
+        ) from error
 
 
 def _find_leftovers(landing: Path, mappings: tuple[SourceMapping, ...], taken: set[Path]) -> list[Finding]:
-    if not landing.is_dir():
-        return []
     folders = {feed.folder for mapping in mappings for feed in mapping.feeds}
     tops = {folder.split("/", 1)[0] for folder in folders}
     findings = [
         Finding(
             "unmapped_folder",
-            child.name,
-            f"no mapping takes the folder {child.name}",
-            f"add a feed with folder: {child.name} to catalog/sources, or remove the folder",
+            name := _named(child.name),
+            f"no mapping takes the folder {name}",
+            f"add a feed with folder: {name} to catalog/sources, or remove the folder",
         )
-        for child in sorted(landing.iterdir())
-        if child.is_dir() and child.name not in tops and not child.name.startswith((".", "_"))
+        for child in _visible(landing)
+        if child.is_dir() and child.name not in tops
+    ]
+    findings += [
+        Finding(
+            "ignored_file",
+            name := _named(child.name),
+            f"the file {name} lies in no feed's folder",
+            "put it into the folder of the feed that is to read it, or remove it",
+        )
+        for child in _visible(landing)
+        if not child.is_dir() and child not in taken
     ]
     for folder in sorted(folders):
         findings += [
             Finding(
                 "ignored_file",
-                path.relative_to(landing).as_posix(),
-                f"no feed of the folder {folder} takes the file {path.name}",
+                _named(path.relative_to(landing).as_posix()),
+                f"no feed of the folder {folder} takes the file {_named(path.name)}",
                 f"name it *{', *'.join(EXTENSIONS)} so that the feed's pattern matches, or remove it",
             )
             for path in (_visible_files(landing / folder) if find_link(landing, folder) is None else ())

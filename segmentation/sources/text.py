@@ -26,6 +26,12 @@ _CHUNK = 4 * 1024 * 1024
 _GZIP_WINDOW = 31
 _BLANK_LINE = re.compile(rb"(?<=\n)\r?\n")
 _LINE_END = 2
+#: First bytes of files that are no text: what they are, and what to do.
+_NO_TEXT = {
+    b"\x1f\x8b": ("gzip", "let its name end in .gz"),
+    b"PAR1": ("Parquet", "let its name end in .parquet"),
+    b"PK\x03\x04": ("a ZIP archive or an Excel workbook", "deliver what is in it, as CSV"),
+}
 _UTF8 = frozenset({"utf-8", "ascii", "utf-8-sig"})
 _PEEKED_LINES = 100
 #: Longest header that is looked at, in bytes.
@@ -109,6 +115,7 @@ def _as_plain(path: Path, encoding: str, is_compressed: bool, folder: Path) -> T
     name = codecs.lookup(encoding).name
     with path.open("rb") as file:
         beginning = file.read(4)
+    _require_text(path, beginning, is_compressed=is_compressed)
     is_marked = not is_compressed and beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if is_marked and not name.startswith("utf-16"):
         raise SourceError(
@@ -128,6 +135,13 @@ def _as_plain(path: Path, encoding: str, is_compressed: bool, folder: Path) -> T
     if has_returns:
         chunks = _with_plain_line_ends(chunks)
     return TextFile(_write(chunks, folder / "plain"), folder)
+
+
+def _require_text(path: Path, beginning: bytes, *, is_compressed: bool) -> None:
+    """Refuse what is known by its first bytes to be something else, under the ending of a text file."""
+    kind, repair = next((told for sign, told in _NO_TEXT.items() if beginning.startswith(sign)), ("", ""))
+    if kind and not is_compressed:
+        raise SourceError(f"the file is {kind}, not text", where=str(path), expected="a text file", repair=repair)
 
 
 def _write(chunks: Iterator[bytes], path: Path) -> Path:
@@ -206,6 +220,8 @@ def read_header(path: Path, landed: Path, delimiter: str) -> list[str]:
         names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
     except csv.Error as error:
         raise _bad_header(landed, f"the header can't be read: {error}") from error
+    if not text:
+        raise _bad_header(landed, "the file is empty")
     if not names:
         raise _bad_header(landed, "the file begins with a blank line where the header should be")
     if any("\ufffd" in name or "\0" in name for name in names):
