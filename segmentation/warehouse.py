@@ -6,6 +6,7 @@ belong here: what the tables mean (each stage's ``schema.sql``).
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,9 @@ import duckdb
 from segmentation.errors import StrataError, WarehouseBusyError
 
 Connection = duckdb.DuckDBPyConnection
+
+#: A column of a table's definition, as the engine prints it, that says how it is stored.
+_COMPRESSED = re.compile(r'(?:[(]|, )("(?:[^"]|"")+"|\w+) [^,"]+ USING COMPRESSION (\w+)')
 
 #: What operating systems say, in lower case, when a file can't grow.
 _NO_ROOM = ("no space left", "file too large", "quota exceeded")
@@ -78,6 +82,24 @@ def swap_table(con: Connection, schema: str, source: str, target: str) -> None:
     con.execute(f"drop table if exists {name}.{quote(target)}")
     con.execute(f"alter table {name}.{quote(source)} rename to {quote(target)}")
     con.execute(f"create view {name}.{quote(source)} as select * from {name}.{quote(target)}")
+
+
+def _compressed_columns(con: Connection, schema: str, table: str) -> str | None:
+    """Return a table's columns as its definition stores them, ``None`` where it leaves that to the engine.
+
+    Looking for the best way to store columns whose way is known costs more than writing them.
+    """
+    found = con.execute(
+        "select c.column_name, c.data_type, t.sql from duckdb_columns() as c join duckdb_tables() as t "
+        "using (database_name, schema_name, table_name) where database_name = current_database() "
+        "and schema_name = ? and table_name = ? and contains(t.sql, ' USING COMPRESSION ') order by c.column_index",
+        [schema, table],
+    ).fetchall()
+    if not found:
+        return None
+    said = _COMPRESSED.findall(found[0][2])
+    ways = {name.strip('"').replace('""', '"'): f" using compression {way}" for name, way in said}
+    return ", ".join(f"{quote(name)} {kind}{ways.get(name, '')}" for name, kind, _ in found)
 
 
 @dataclass(frozen=True)
@@ -183,10 +205,12 @@ class Warehouse:
         try:
             for schema, table in tables:
                 con.execute(f"create schema if not exists published_draft.{quote(schema)}")
-                con.execute(
-                    f"create table published_draft.{quote(schema)}.{quote(table)} as "
-                    f"select * from {quote(schema)}.{quote(table)}"
-                )
+                name = f"{quote(schema)}.{quote(table)}"
+                if columns := _compressed_columns(con, schema, table):
+                    con.execute(f"create table published_draft.{name} ({columns})")
+                    con.execute(f"insert into published_draft.{name} select * from {name}")
+                else:
+                    con.execute(f"create table published_draft.{name} as select * from {name}")
                 copied += 1
         finally:
             con.execute("detach published_draft")

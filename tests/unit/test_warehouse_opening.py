@@ -54,6 +54,25 @@ def test_reading_writes_nothing_beside_the_copy(warehouse: Warehouse) -> None:
     assert not warehouse.temp_directory.exists()
 
 
+def test_the_copy_stores_columns_as_the_warehouse_does(warehouse: Warehouse) -> None:
+    told = "select column_name, data_type from duckdb_columns() where table_name = 't' order by column_index"
+    with warehouse.write() as con:
+        con.execute(
+            """create table main.t (id varchar using compression uncompressed not null, price decimal(18, 2) not null,
+            "a ""b" varchar using compression zstd, "order" varchar default 'x, y' check ("order" <> ''),
+            moments timestamp[])"""
+        )
+        con.execute("insert into t select 'c_' || n, n, 'b', 'o', [now()::timestamp] from range(3000) as r(n)")
+        con.execute("create view v as select * from t")
+        before = con.execute("from t order by all").fetchall(), con.execute(told).fetchall()
+        warehouse.publish_copy(con, [("main", "t"), ("main", "v")])
+    with warehouse.read() as con:
+        assert (con.execute("from t order by all").fetchall(), con.execute(told).fetchall()) == before
+        assert con.execute("from v order by all").fetchall() == before[0]
+        [(sql,)] = con.execute("select sql from duckdb_tables() where table_name = 't'").fetchall()
+    assert sql.count("USING COMPRESSION") == 2
+
+
 def test_the_engine_writes_nothing_into_what_commands_print(warehouse: Warehouse) -> None:
     shows = "select current_setting('enable_progress_bar')"
     with warehouse.write() as con:
