@@ -58,7 +58,7 @@ SUITE = Suite(
             having rows_refused >= {_REFUSED_FLOOR} and rows_refused > {_REFUSED_SHARE} * sum(files.rows_read)
             """,
             expected=f"at most {_REFUSED_SHARE:.0%} of rows refused for reasons that the mapping does not name",
-            repair="see the reasons in sources.candidate_quarantine; correct the mapping in catalog/sources, "
+            repair="see the reasons: strata quarantine --candidate; correct the mapping in catalog/sources, "
             "or name the reason there under reject",
             may_be_accepted=True,
         ),
@@ -139,7 +139,7 @@ SUITE = Suite(
             "select entity, rows_read, rows_quarantined, quarantined_ratio from {batch} "
             f"where grain = 'entity' and quarantined_ratio > {_REFUSED_SHARE}",
             expected=f"at most {_REFUSED_SHARE:.0%} of an entity's rows in quarantine, for whatever reason",
-            repair="see the reasons in sources.quarantine",
+            repair="see the reasons: strata quarantine --candidate",
             severity="warning",
         ),
         holds_nowhere(

@@ -11,6 +11,7 @@ from orchestration.commands.console import Json, hint_table, out, print_json, ta
 from orchestration.commands.identity_steward import require_warehouse
 from orchestration.settings import Settings
 from segmentation.contracts import ensure_schema
+from segmentation.errors import StrataError
 from segmentation.sources.quarantine import (
     RefusedCount,
     RefusedFile,
@@ -20,6 +21,7 @@ from segmentation.sources.quarantine import (
     count_refused_by_file,
     sample_refused,
 )
+from segmentation.warehouse import table_exists
 
 #: A question is asked again sooner than it waits for a step of a run.
 _WAIT_SECONDS = 2
@@ -35,6 +37,9 @@ def quarantine(
     entity: Annotated[str, typer.Option(help="Only rows for this entity.")] = "",
     reason: Annotated[str, typer.Option(help="Only this reason: a code, or a kind such as wrong_type.")] = "",
     file: Annotated[str, typer.Option(help="Only this file: path below the landing root, name, or pattern.")] = "",
+    candidate: Annotated[
+        bool, typer.Option("--candidate", help="Rows that the newest candidate refused, published or not.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=0, max=1000, help="How many rows to show.")] = 5,
     show_values: Annotated[
         bool, typer.Option("--show-values", help="Show values as they came: they are personal data.")
@@ -45,11 +50,13 @@ def quarantine(
 
     Exit code 0: also where there are none. 4: a run is writing. 5: there is no such entity or reason.
     """
-    selection = Selection(entity, reason, file)
+    selection = Selection(entity, reason, file, of_candidate=candidate)
     settings = Settings.load()
     require_warehouse(settings)
     with replace(settings.warehouse, lock_wait_seconds=min(_WAIT_SECONDS, settings.lock_wait_seconds)).write() as con:
         ensure_schema(con, "sources")
+        if candidate and not table_exists(con, "sources", "candidate_quarantine"):
+            raise StrataError("no candidate has been made yet", where=str(settings.warehouse.path), repair="strata run")
         counts = count_refused(con, selection)
         files = count_refused_by_file(con, selection, _FILES_SHOWN)
         rows = sample_refused(con, selection, limit, show_values=show_values)

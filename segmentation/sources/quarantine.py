@@ -29,6 +29,7 @@ class Selection:
         entity: A canonical entity.
         reason: A code of a reason, or its kind: ``wrong_type:ordered_at`` or ``wrong_type``.
         file: Path below the landing root, a file name, or a pattern of paths with ``*``, ``?`` and ``[]``.
+        of_candidate: Rows that the newest candidate refused, which a closed gate may hold; else published ones.
 
     Raises:
         NotFoundError: There is no such entity or kind of reason.
@@ -37,10 +38,16 @@ class Selection:
     entity: str = ""
     reason: str = ""
     file: str = ""
+    of_candidate: bool = False
 
     def __post_init__(self) -> None:
         _require_known("entity", self.entity, tuple(ENTITIES))
         _require_known("kind of reason", self.reason.partition(":")[0], KINDS)
+
+    @property
+    def table(self) -> str:
+        """Where the rows are."""
+        return "sources.candidate_quarantine" if self.of_candidate else _QUARANTINE
 
     @property
     def condition(self) -> str:
@@ -106,7 +113,7 @@ def count_refused(con: Connection, selection: Selection) -> list[RefusedCount]:
     """Count refused rows by source, entity and reason, most first."""
     rows = con.execute(
         f"select source, entity, {_CODE} as code, count(*) as n, count(distinct file_id), arg_max(path, file_id) "
-        f"from {_QUARANTINE} where {selection.condition} group by source, entity, code "
+        f"from {selection.table} where {selection.condition} group by source, entity, code "
         "order by n desc, source, entity, code"
     ).fetchall()
     return [RefusedCount(*row) for row in rows]
@@ -115,7 +122,7 @@ def count_refused(con: Connection, selection: Selection) -> list[RefusedCount]:
 def count_refused_by_file(con: Connection, selection: Selection, limit: int) -> list[RefusedFile]:
     """Count refused rows by file, the ``limit`` files with most rows."""
     rows = con.execute(
-        f"select source, path, count(*) as n from {_QUARANTINE} where {selection.condition} "
+        f"select source, path, count(*) as n from {selection.table} where {selection.condition} "
         "group by source, path order by n desc, source, path limit ?",
         [limit],
     ).fetchall()
@@ -130,11 +137,11 @@ def sample_refused(con: Connection, selection: Selection, limit: int, *, show_va
             select rowid as row_number, row_number() over (
                 partition by source, entity, {_CODE} order by file_id desc, line, entity
             ) as place
-            from {_QUARANTINE} where {selection.condition}
+            from {selection.table} where {selection.condition}
             order by place, source, entity, {_CODE} limit ?
         )
         select q.source, q.entity, q.path, q.line, {_CODE}, q.reason, cast(q.raw as varchar)
-        from {_QUARANTINE} as q join chosen on q.rowid = chosen.row_number
+        from {selection.table} as q join chosen on q.rowid = chosen.row_number
         order by chosen.place, q.source, q.entity, {_CODE}
         """,
         [limit],

@@ -71,6 +71,14 @@ def test_a_selection_narrows_counts_and_rows(ask: Ask, data: Path) -> None:
         assert f"did you mean {meant}?" in unknown.json["what"]
 
 
+def test_a_held_candidate_shows_what_it_refused(ask: Ask, data: Path) -> None:
+    nothing = ask(data, "quarantine", "--candidate", "--json")
+    assert (nothing.code, nothing.json["what"]) == (1, "no candidate has been made yet")
+    with Settings(data=data, dagster_home=data / "home").warehouse.write() as con:
+        con.execute("create table sources.candidate_quarantine as from sources.quarantine where line = 3")
+    assert ask(data, "quarantine", "--candidate", "--json").json["rows"] == 1
+
+
 def test_without_a_warehouse_or_beside_a_run_it_says_so(ask: Ask, data: Path, tmp_path: Path) -> None:
     nothing = ask(tmp_path / "none", "quarantine", "--json")
     assert nothing.code == 1

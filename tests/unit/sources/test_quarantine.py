@@ -142,6 +142,16 @@ def test_values_are_masked_unless_somebody_asks(refused) -> None:
     assert shown.reason == "opened_at: 'maria@mail.example' is not a timestamp"
 
 
+def test_a_candidate_that_is_held_shows_its_own_rows(refused, tickets_csv: Lines) -> None:
+    refused.land("tickets/c.csv", tickets_csv(",open,2026-01-01,2026-01-01,1,1"))
+    refused.build()
+    (row,) = sample_refused(refused.con, Selection(of_candidate=True), 5)
+    assert (row.path, row.values["opened"]) == ("tickets/c.csv", "9999-99-99")
+    assert [one.rows for one in count_refused(refused.con, Selection(of_candidate=True))] == [1]
+    assert [one.path for one in count_refused_by_file(refused.con, Selection(of_candidate=True), 5)] == [row.path]
+    assert sum(one.rows for one in count_refused(refused.con, Selection())) == 9
+
+
 def test_rows_from_before_there_were_codes_are_unknown(refused) -> None:
     refused.con.execute("update sources.quarantine set reason_code = null where line = 2")
     assert sum(one.rows for one in count_refused(refused.con, Selection(reason="unknown"))) == 2
