@@ -195,6 +195,11 @@ def _scratch(folder: Path) -> Iterator[Connection]:
 
 def _limit(con: Connection) -> None:
     """Label by scipy, and write the map: nothing else is needed to say who belongs together."""
+    _label(con)
+    con.execute("create table map as select node_id, 'c_' || component as customer_id from labelled")
+
+
+def _label(con: Connection) -> None:
     pairs = con.execute("select node_a, node_b from links").fetchnumpy()
     node_ids = con.execute("select node_id from nodes").fetchnumpy()["node_id"]
     numbers = np.empty(int(node_ids.max()) + 1, dtype=np.int64)
@@ -203,27 +208,26 @@ def _limit(con: Connection) -> None:
     graph = coo_matrix((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(len(node_ids), len(node_ids))).tocsr()
     _, labels = connected_components(graph, directed=False)
     con.register("labelled", pa.table({"node_id": node_ids, "component": labels}))
-    con.execute("create table map as select node_id, 'c_' || component as customer_id from labelled")
-    con.unregister("labelled")
 
 
 def _limit_tables(con: Connection) -> None:
-    """Do so, and write by hand the other tables that the stage publishes with the map."""
-    _limit(con)
+    """Do so, and write by hand what else the stage publishes with the map, each table once and as it is."""
+    con.execute("set force_compression = 'uncompressed'")
+    _label(con)
     stamps = "'day-0' as run_id, timestamp '2026-11-01' as recorded_at"
-    con.execute(f"create table stamped_map as select *, {stamps} from map")
+    con.execute(f"create table map as select node_id, 'c_' || component as customer_id, {stamps} from labelled")
     con.execute(
-        "create table customers as select customer_id, min(node_id) as anchor_node_id, 0 as anchor_priority, "
-        "'active' as status, null::varchar as merged_into, 'deterministic' as match_basis, count(*) as n_nodes, "
-        f"timestamp '2026-11-01' as created_at, min(first_seen_at) as first_seen_at, {stamps} "
-        "from map join nodes using (node_id) group by customer_id"
+        "create table customers as select 'c_' || component as customer_id, component as customer_seq, "
+        "min(node_id) as anchor_node_id, 0 as anchor_priority, 'active' as status, null::varchar as merged_into, "
+        "'deterministic' as match_basis, count(*) as n_nodes, timestamp '2026-11-01' as created_at, "
+        f"min(first_seen_at) as first_seen_at, {stamps} from labelled join nodes using (node_id) group by component"
     )
     con.execute(
         "create table history as select node_id, customer_id, timestamp '2026-11-01' as valid_from, "
         f"null::timestamp as valid_to, {stamps} from map"
     )
     con.execute(
-        "create table events as select row_number() over (order by customer_id) as seq, 'create' as event, "
+        "create table events as select row_number() over () as seq, 'create' as event, "
         "customer_id, null::varchar as other_customer_id, n_nodes, null::varchar as cause_rule, "
         f"timestamp '2026-11-01' as effective_at, {stamps} from customers"
     )
