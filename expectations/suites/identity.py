@@ -226,6 +226,15 @@ SUITE = Suite(
             severity="warning",
         ),
         holds_nowhere(
+            "sources_reuse_no_id",
+            FIGURES,
+            "select n_reused_ids, n_customers from {batch} where n_reused_ids > greatest(2, 0.001 * n_customers)",
+            expected="hardly any source customer id whose records differ in first name, last name and e-mail",
+            repair="ask the source whether it gives ids again: then each is several people; keep them apart with "
+            "strata identity split, or block the ids with strata identity block",
+            severity="warning",
+        ),
+        holds_nowhere(
             "most_rows_belong_to_somebody",
             FIGURES,
             "select rows_attributable, rows_read, attributable_row_ratio from {batch} "

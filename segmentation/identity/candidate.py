@@ -21,6 +21,7 @@ from segmentation.identity.observations import observe
 from segmentation.identity.operator_rules import newest_decision, prepare_rules
 from segmentation.identity.profiles import write_profiles
 from segmentation.identity.reasons import write_reasons
+from segmentation.identity.reused_ids import count_reused
 from segmentation.identity.rule_effects import add_links, add_owners, name_causes
 from segmentation.identity.tables import create_candidate_tables
 from segmentation.run import Run, StageReport
@@ -95,6 +96,7 @@ def build_candidate(
         counted |= write_consents(con, run, catalog)
         write_profiles(con, run, catalog)
         counted |= write_attributions(con, run, rules)
+        counted["n_reused_ids"] = count_reused(con, run)
         figures = write_figures(con, run, rules, counted)
         con.execute("drop view node_observations")
         for table in _TEMPORARY:

@@ -57,6 +57,7 @@ MISTAKES = {
     "few_links_are_refused": (
         f"update {FIGURES} set rejected_edge_ratio = 0.3, rejected_edge_ratio_allowed = null, merges_allowed = null"
     ),
+    "sources_reuse_no_id": f"update {FIGURES} set n_reused_ids = 3",
     "most_rows_belong_to_somebody": f"update {FIGURES} set attributable_row_ratio = 0.4",
 }
 
@@ -72,7 +73,8 @@ def good(con: Connection, run: Run) -> Connection:
         "100 as raw_max_component_allowed, 25 as merges, 25 as merges_allowed, "
         "0.16 as rejected_edge_ratio_allowed, 1 as n_edges_rejected, 10 as n_edges, 2 as n_customers, "
         "0.1 as rejected_edge_ratio, 9 as rows_attributable, 10 as rows_read, 0.9 as attributable_row_ratio, "
-        "1 as retired, 19 as n_match_links_automatic, 0.99 as match_precision_low, 0.99 as match_precision_least"
+        "1 as retired, 2 as n_reused_ids, 19 as n_match_links_automatic, "
+        "0.99 as match_precision_low, 0.99 as match_precision_least"
     )
     stamps = "'run-1' as run_id, timestamp '2026-11-01' as recorded_at"
     for table in ("identity.customers", CUSTOMERS):
