@@ -40,6 +40,7 @@ TABLES = {
     "profiles": "One profile per customer: the best known value of each attribute, who stated it, and when.",
     "profile_conflicts": "Attributes that sources state differently of one customer, with every value.",
     "attributions": "Which identifier speaks for how many rows of each source, and how many rows changed hands.",
+    "match_candidates": "Pairs of records that look like one person's, and what came of them; empty with matching off.",
     "events": "What happened to customer ids: create, merge, split, unmerge, retire.",
 }
 

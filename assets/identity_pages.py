@@ -1,14 +1,16 @@
 """What the asset pages of stage `identity` show of who is who, at a glance: sizes, refusals, what happened, sources.
 
 Belongs here: small tables and pictures over published identity. Does not belong here: any figure that the gate judges
-(`segmentation/identity/figures.py`), or anything that names a person: customers appear by id and size alone.
+(`segmentation/identity/figures.py`), or anything that names a person: customers appear by id and size alone,
+pairs of records by node ids.
 """
 
 from collections.abc import Callable, Mapping
 
 import dagster as dg
 
-from assets.metadata import bar_chart, line_chart, markdown_table
+from assets.metadata import bar_chart, line_chart, markdown_table, waterfall_chart
+from segmentation.identity.matching.review import read_matches
 from segmentation.warehouse import Connection
 
 Metadata = dict[str, dg.MetadataValue]
@@ -109,6 +111,26 @@ def _profile_conflicts(con: Connection) -> Metadata:
     return {"contradictions": markdown_table(["attribute", "customers", "values"], contradicted)}
 
 
+def _match_candidates(con: Connection) -> Metadata:
+    """Draw what came of pairs, how likely they are, and what speaks for the strongest that waits; no values."""
+    counted = con.execute("select state, count(*) from identity.match_candidates group by 1 order by 1").fetchall()
+    if not counted:
+        return {}
+    bands = con.execute(
+        "select case when match_probability >= 0.9999 then '99.99 % and more' when match_probability >= 0.999 "
+        "then '99.9 %' when match_probability >= 0.99 then '99 %' else 'below 99 %' end as band, count(*) "
+        "from identity.match_candidates where state = 'review' group by 1 order by min(match_probability) desc"
+    ).fetchall()
+    charts: Metadata = {
+        "pairs_by_state": bar_chart("Pairs by what came of them", dict(counted)),
+        "queue_by_probability": bar_chart("Pairs that wait for people, by probability", dict(bands)),
+    }
+    for match in read_matches(con, state="review", limit=1):
+        parts = [(f"{one.attribute} {one.level}".strip(), one.bits) for one in match.parts]
+        charts["strongest_pair_that_waits"] = waterfall_chart(f"Pair {match.pair}: bits of evidence", parts)
+    return charts
+
+
 _PAGES: dict[str, Callable[[Connection], Metadata]] = {
     "customers": _customers,
     "edges": _edges,
@@ -116,4 +138,5 @@ _PAGES: dict[str, Callable[[Connection], Metadata]] = {
     "events": _events,
     "attributions": _attributions,
     "profile_conflicts": _profile_conflicts,
+    "match_candidates": _match_candidates,
 }

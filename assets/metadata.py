@@ -8,6 +8,7 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -104,6 +105,32 @@ def bar_chart(title: str, values: Mapping[str, int]) -> dg.MetadataValue:
             f'<text x="{_LABEL_WIDTH + width + 6}" y="{top + 14}">{value:,}</text>'
         )
     width, height = _LABEL_WIDTH + _BAR_WIDTH + 90, 40 + _BAR_HEIGHT * len(values)
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
+        f'<text x="8" y="18" font-weight="bold">{html.escape(title)}</text>{"".join(bars)}</svg>'
+    )
+    return _picture(title, svg)
+
+
+def waterfall_chart(title: str, parts: Sequence[tuple[str, float]]) -> dg.MetadataValue:
+    """Bars that begin where the one before ended, and the sum below them, as an inline picture."""
+    ends = [0.0]
+    for _, value in parts:
+        ends.append(ends[-1] + value)
+    spans = [*pairwise(ends), (0.0, ends[-1])]
+    low, scale = min(ends), _BAR_WIDTH / ((max(ends) - min(ends)) or 1.0)
+    bars = []
+    for index, (label, (begin, end)) in enumerate(zip([*(name for name, _ in parts), "in all"], spans, strict=True)):
+        top = 30 + index * _BAR_HEIGHT
+        left, width = (min(begin, end) - low) * scale, max(1.0, abs(end - begin) * scale)
+        colour = "#2e7d4f" if end >= begin else "#c0392b"
+        bars.append(
+            f'<text x="{_LABEL_WIDTH + 52}" y="{top + 14}" text-anchor="end">{html.escape(label[:40])}</text>'
+            f'<rect x="{_LABEL_WIDTH + 60 + left:.1f}" y="{top + 2}" width="{width:.1f}" height="{_BAR_HEIGHT - 6}" '
+            f'fill="{colour}"/><text x="{_LABEL_WIDTH + _BAR_WIDTH + 68}" y="{top + 14}">{end - begin:+.1f}</text>'
+        )
+    width, height = _LABEL_WIDTH + _BAR_WIDTH + 120, 40 + _BAR_HEIGHT * len(spans)
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'

@@ -15,7 +15,7 @@ START = datetime(2026, 10, 1)
 _COLUMNS = "first_name, last_name, birth_date, city, postal_code"
 
 
-def settle(world: Any, records: int = 400) -> None:
+def settle(world: Any, records: int) -> None:
     """Add customer records; those of one person come from different sources, and no identifier links them."""
     with duckdb.connect() as own:
         write_people(own, records, seed=5)
