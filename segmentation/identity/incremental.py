@@ -12,6 +12,7 @@ from segmentation.identity.admission import Solver, admit, measure_raw
 from segmentation.identity.assign import assign, write_aliases
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.identity.differences import is_difference, propose_difference
+from segmentation.identity.matching.links import mark_matched_customers
 from segmentation.identity.rule_effects import mark_manual_matches
 from segmentation.identity.touched import REFUSED_IN_PART, find_touched
 from segmentation.run import Run
@@ -59,6 +60,7 @@ def _solve(con: Connection, run: Run, rules: IdentifierRules, solver: Solver) ->
     counted = admit(con, rules, solver)
     assign(con, run, rules)
     mark_manual_matches(con)
+    mark_matched_customers(con)
     return counted | {"identifiers_resolved": count(con, "components")}
 
 

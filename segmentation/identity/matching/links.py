@@ -101,22 +101,29 @@ def add_matches(con: Connection, run: Run, rules: IdentifierRules, matching: Mat
     }
 
 
-def settle_matches(con: Connection, matching: Matching | None) -> None:
-    """Say what became of matches, once customers are assigned and edges written.
+def mark_matched_customers(con: Connection) -> None:
+    """Say of customers that nothing but admitted matches holds together that they are ``probabilistic``.
 
-    Fills ``match_parts``: for customers that matches hold together, what identifiers alone would connect. Marks these
-    customers as ``probabilistic``, names matches as causes of merges, and gives every pair its state.
+    Reads what was solved: temporary tables ``links`` and ``components``, and the candidate's customers and map.
     """
-    if matching is None:
+    if not _write_parts(con):
         return
-    admitted = fetch_integers(con, _ADMITTED)
-    if len(admitted["node_a"]):
-        _write_parts(con)
     con.execute(
         "update identity.candidate_customers set match_basis = 'probabilistic' where match_basis = 'deterministic' "
         "and customer_id in (select m.customer_id from match_parts as p "
         "join identity.candidate_identifier_map as m using (node_id))"
     )
+
+
+def settle_matches(con: Connection, matching: Matching | None) -> None:
+    """Say what became of matches, once customers are assigned and edges written.
+
+    Fills ``match_parts``: for customers that matches hold together, what identifiers alone would connect. Names matches
+    as causes of merges, and gives every pair its state.
+    """
+    if matching is None:
+        return
+    _write_parts(con)
     con.execute(
         "update identity.candidate_edges set match_probability = c.match_probability "
         f"from identity.match_candidates as c where candidate_edges.tier = {TIER} "
@@ -228,7 +235,10 @@ def _write_links(con: Connection) -> None:
     )
 
 
-def _write_parts(con: Connection) -> None:
+def _write_parts(con: Connection) -> bool:
+    """Write ``match_parts(node_id, part)`` of customers that matches hold together; say whether there are matches."""
+    if not con.execute(f"{_ADMITTED} limit 1").fetchall():
+        return False
     con.execute(
         "create or replace temp table match_members as select node_id, component from components where component in "
         f"(select c.component from ({_ADMITTED}) as m join components as c on c.node_id = m.node_a)"
@@ -238,11 +248,12 @@ def _write_parts(con: Connection) -> None:
     part = Pieces.of(*edges).find(members["node_id"])
     con.register("match_found", pa.table({**members, "part": part}))
     con.execute(
-        "insert into match_parts select node_id, part from match_found where component in "
+        "create or replace temp table match_parts as select node_id, part from match_found where component in "
         "(select component from match_found group by component having count(distinct part) > 1)"
     )
     con.unregister("match_found")
     con.execute("drop table match_members")
+    return True
 
 
 def _name_causes(con: Connection) -> None:
