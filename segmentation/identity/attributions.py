@@ -7,7 +7,7 @@ the models of later stages, by the same order).
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.run import Run
 from segmentation.sources.entities import IDENTITY_COLUMNS
-from segmentation.warehouse import Connection, literal, scalar
+from segmentation.warehouse import Connection, count, literal, scalar
 
 #: Instead of a type of identifier: the row has none, or none that links anybody.
 NO_IDENTIFIER, SHARED, BLOCKED = "no identifier", "shared identifiers", "blocked identifiers"
@@ -98,27 +98,44 @@ def _count_reattributed(con: Connection, run: Run, rules: IdentifierRules) -> No
         "and (o.customer_id is not null or node_id in (select node_id from nodes where first_seen_at <= ?))",
         [former],
     )
-    touched = " or ".join(f"{name} in (select node_id from moved_nodes)" for name in IDENTITY_COLUMNS)
-    order = rules.types_by_priority
-    sides = {"old": "former_map", "new": "identity.candidate_identifier_map"}
-    joins = " ".join(
-        f"left join {table} as {side}_{name} on {side}_{name}.node_id = s.{name}"
-        for side, table in sides.items()
-        for name in order
+    if count(con, "moved_nodes"):
+        _compare_owners(con, rules, former)
+    con.execute("drop table moved_nodes; drop table former_map")
+
+
+def _compare_owners(con: Connection, rules: IdentifierRules, former: object) -> None:
+    """Add up the rows that name any of ``moved_nodes`` and changed hands, asking both maps for what these rows name."""
+    moved = " or ".join(f"{name} in (select node_id from moved_nodes)" for name in IDENTITY_COLUMNS)
+    con.execute(
+        f"create or replace temp table touched as select *, {_speaker(rules)} as attributed_by "
+        f"from node_observations where first_seen_at <= ? and ({moved})",
+        [former],
     )
-    old, new = (f"coalesce({', '.join(f'{side}_{name}.customer_id' for name in order)})" for side in sides)
+    named = " union ".join(f"select {name} as node_id from touched" for name in IDENTITY_COLUMNS)
+    sides = {"old": "former_map", "new": "identity.candidate_identifier_map"}
+    for side, table in sides.items():
+        con.execute(
+            f"create or replace temp table {side}_owners as select node_id, customer_id from {table} "
+            f"semi join ({named}) using (node_id)"
+        )
+    joins = " ".join(
+        f"left join {side}_owners as {side}_{name} on {side}_{name}.node_id = s.{name}"
+        for side in sides
+        for name in IDENTITY_COLUMNS
+    )
+    old, new = (
+        f"coalesce({', '.join(f'{side}_{name}.customer_id' for name in rules.types_by_priority)})" for side in sides
+    )
     con.execute(
         "create or replace temp table changed_hands as "
         "select k.entity, k.source, s.attributed_by, sum(s.n_obs)::bigint as n_rows "
-        f"from (select *, {_speaker(rules)} as attributed_by from node_observations "
-        f"where first_seen_at <= ? and ({touched})) as s {joins} "
-        "join identity.sighting_kinds as k on k.kind_code = s.evidence_code "
-        f"where {old} is not null and {old} is distinct from {new} group by all",
-        [former],
+        f"from touched as s {joins} join identity.sighting_kinds as k on k.kind_code = s.evidence_code "
+        f"where {old} is not null and {old} is distinct from {new} group by all"
     )
     con.execute(
         "update identity.candidate_attributions set n_rows_reattributed = c.n_rows from changed_hands as c "
         "where c.entity = candidate_attributions.entity and c.source = candidate_attributions.source "
         "and c.attributed_by = candidate_attributions.attributed_by"
     )
-    con.execute("drop table changed_hands; drop table moved_nodes; drop table former_map")
+    for table in ("touched", "old_owners", "new_owners", "changed_hands"):
+        con.execute(f"drop table {table}")
