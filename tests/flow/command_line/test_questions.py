@@ -100,6 +100,9 @@ def test_explain_says_why_in_why_not_and_of_whom(ask: Ask, house: Any, data: Pat
     assert told["is_member"] is True
     assert "recency_score" in json.dumps(told["clauses"])
     assert member.json["identifiers"]
+    golden = {one["attribute"]: one for one in member.json["profile"] if one["is_golden"]}
+    assert golden["email"]["stated_by"].count("/") == 1
+    assert golden["email"]["seen_at"] is not None
 
     stranger = ask(data, "explain", customer_id, "hibernating", "--json").json["segments"][0]
     assert stranger["is_member"] is False
@@ -109,6 +112,10 @@ def test_explain_says_why_in_why_not_and_of_whom(ask: Ask, house: Any, data: Pat
     shown = ask(data, "explain", email, COLUMNS="200")
     assert shown.code == 0
     assert customer_id in shown.out
+    assert "stated by" in shown.out
+    dossier = ask(data, "identity", "show", customer_id, "--json")
+    assert dossier.json["profile"] == member.json["profile"]
+    assert "Profile" in ask(data, "identity", "show", customer_id, COLUMNS="200").out
     assert "champions" in shown.out
     shown = ask(data, "explain", customer_id, "champions", COLUMNS="200")
     assert "✓" in shown.out
