@@ -13,6 +13,7 @@ MISTAKES = (
     ("sources/crm.yml", "owner:", "ownr:", "unknown key ownr; did you mean owner?"),
     ("identifiers.yml", "max_nodes:", "max_knots:", "unknown key max_knots; did you mean max_nodes?"),
     ("purposes.yml", "basis: consent", "basis: consnt", ".basis: input should be 'consent'"),
+    ("profile.yml", "  phone:", "  phne:", "phne is not an attribute of profiles; did you mean phone?"),
     ("groups.yml", "name:", "nmae:", "unknown key groups[0].nmae; did you mean name?"),
     ("cost_pools.yml", "method:", "metod:", "unknown key pools[0].metod; did you mean method?"),
 )
