@@ -34,7 +34,8 @@ def render(figures: Figures) -> str:
         f"{world['edges']:,} edges between {world['identifiers']:,} identifiers, already in the warehouse as integers; "
         f"the day after brings {world['edges_of_the_second_day']:,} more, of newcomers and of people known. One "
         f"cookie in five hundred is two people's: the stage tries {ways['stage']['edges_tried_singly']:,} edges one by "
-        "one. Each way runs in a process of its own. The stage also publishes the evidence, which is not counted here."
+        "one. Each way runs in a process of its own. The stage also publishes the evidence, and completes the "
+        "components for profiles and consents after an increment: neither is counted here."
     )
     table = "\n".join([_HEADER, *(_row(name, ways) for name in _NAMES)])
     how = (
