@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from benchmarks.matching_world import write_people
 from segmentation.identity.matching.candidates import Matching
@@ -15,15 +17,19 @@ START = datetime(2026, 10, 1)
 _COLUMNS = "first_name, last_name, birth_date, city, postal_code"
 
 
-def settle(world: Any, records: int) -> None:
-    """Add customer records; those of one person come from different sources, and no identifier links them."""
+@cache
+def _people(records: int) -> pa.Table:
     with duckdb.connect() as own:
         write_people(own, records, seed=5)
-        rows = own.sql(
+        return own.sql(
             "select record_id, person, try_cast(birth_date as date) as birth_date, * exclude (record_id, person, "
             "birth_date), row_number() over (partition by person order by record_id) as place from people"
         ).to_arrow_table()
-    world.con.register("town", rows)
+
+
+def settle(world: Any, records: int) -> None:
+    """Add customer records; those of one person come from different sources, and no identifier links them."""
+    world.con.register("town", _people(records))
     world.con.execute(
         f"insert into sources.customer_records by name select 'source' || place as source, "
         f"'T' || record_id as source_customer_id, {_COLUMNS}, timestamp '{START}' as updated_at, "
