@@ -134,6 +134,22 @@ def latest_candidate(con: Connection, stage: str, *, published: bool = False) ->
     return Candidate(*rows[0]) if rows else None
 
 
+def void_candidate(con: Connection, stage: str) -> None:
+    """Close a stage's gate until its next run: its tables no longer hold what the gate judged and let through.
+
+    What was published stays on record, with its moment: what was decided from it was decided, and runs stay in order.
+    A run that proposed before can't publish any more. Call it in the transaction that changes the tables.
+    """
+    newest = latest_candidate(con, stage)
+    if newest is None:
+        return
+    con.execute(
+        "insert into ops.candidates (candidate_seq, stage, candidate_id, run_id, as_of, created_at) "
+        "values (nextval('ops.candidate_seq'), ?, ?, ?, ?, ?)",
+        [stage, f"{stage}-restored-{uuid.uuid4().hex[:12]}", "restore", newest.as_of, newest.created_at],
+    )
+
+
 def mark_published(con: Connection, stage: str, run: Run) -> str:
     """Record that the stage's newest candidate is now what others read; return its id.
 

@@ -1,12 +1,20 @@
 """The state survives: exported whole, restored whole, and ids with it."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import duckdb
 import pytest
 
-from segmentation.errors import NotFoundError, StrataError
+from expectations import ledger
+from expectations.results import SuiteResult, TruthResult
+from segmentation.errors import CandidateError, GateClosedError, NotFoundError, StrataError
 from segmentation.identity.publish import publish
 from segmentation.identity.state import STATE_TABLES, export_state, restore_state
 from segmentation.state_exports import MANIFEST, list_exports
+
+_HOLDS = TruthResult("rows_exist", "identity.candidate", "critical", True, "7", "rows", None, (), "land them", False)
+PASSED = SuiteResult("identity", "identity_suite", (_HOLDS,))
 
 
 @pytest.fixture
@@ -83,3 +91,31 @@ def test_a_damaged_export_changes_nothing(published, run, tmp_path):
 def test_no_export_is_an_error(con, tmp_path):
     with pytest.raises(NotFoundError, match="no export"):
         restore_state(con, tmp_path)
+
+
+def test_nothing_goes_on_from_a_restored_state_before_identity_has_run(published, run, later, tmp_path):
+    """Restoring empties who allows what; taken for an answer, that says that nobody allows anything."""
+    con = published.con
+    ledger.record(con, run, PASSED)
+    assert ledger.gate_state(con, "identity").state == "open"
+    export_state(con, tmp_path, run)
+    restore_state(con, tmp_path)
+    assert con.execute("select count(*) from identity.customer_consents").fetchall() == [(0,)]
+    assert ledger.gate_state(con, "identity").state == "not judged"
+    with pytest.raises(GateClosedError, match="no candidate of this run"):
+        # Whoever proposed before may not let its gate speak for what was restored.
+        ledger.require_passed(con, "identity", run)
+    with pytest.raises(CandidateError, match="has been published already"):
+        published.build(replace(run, as_of=run.as_of - timedelta(days=1)))
+    published.resolve(later(1))
+    ledger.record(con, later(1), PASSED)
+    assert ledger.gate_state(con, "identity").state == "open"
+
+
+def test_a_restored_export_that_is_damaged_leaves_the_gate_as_it_was(published, run, tmp_path):
+    ledger.record(published.con, run, PASSED)
+    folder = export_state(published.con, tmp_path, run)
+    (folder / "customers.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StrataError, match="damaged"):
+        restore_state(published.con, folder)
+    assert ledger.gate_state(published.con, "identity").state == "open"
