@@ -63,8 +63,8 @@ class Delivery:
 class Worker:
     """One worker on one destination, from taking it over to its confirmation.
 
-    A worker that does not confirm (``confirms=False``) brings the destination to the head of the log, and leaves it as
-    stale as it was: what the log says is no newer than its last publication.
+    A worker that only follows (``only_follows=True``) goes on in the log and refuses to load anything anew. It leaves
+    the destination as stale as it was: what the log says is no newer than its last publication.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Worker:
         run: Run,
         crash_point: CrashPoint = no_crash,
         *,
-        confirms: bool = True,
+        only_follows: bool = False,
     ) -> None:
-        self._confirms = confirms
+        self._only_follows = only_follows
         self._state = state
         self._ledger = ledger
         self._destination = destination
@@ -92,22 +92,26 @@ class Worker:
         """Bring the destination up to date.
 
         Raises:
-            DestinationError: It failed, or a newer worker took it over; run again and it goes on.
+            DestinationError: It failed, or a newer worker took it over; run again and it goes on. Or it would have to
+                be loaded anew, and this worker only follows.
         """
         name = self._destination.name
         head = self._state.head(self._view_id)
         if self._ledger.is_paused(name):
             return Delivery(name, mode="paused", position=self._store.position(), head_seq=head.seq)
+        if self._only_follows:
+            # Asked before taking over: that raises our epoch, and a destination that has seen a later one looks known.
+            self._refuse_to_load(head)
         claim, held = self._take_over()
         done = Delivery(name, epoch=claim.epoch, head_seq=head.seq, head_ref=head.ref)
-        reason = why_load_anew(self._state, head, held, claim)
+        reason = why_load_anew(self._state, head, held, is_forked=claim.is_forked)
         if reason:
             done.mode, done.reason = "snapshot", reason
             self._load(claim, done)
         else:
             self._follow(claim, head, held, done)
             self._retry_refused(claim, done)
-        if self._confirms:
+        if not self._only_follows:
             # Nothing was published before the first run, so a head without a moment can't be confirmed.
             as_of = head.as_of or self._run.as_of
             self._store.confirm(
@@ -131,6 +135,20 @@ class Worker:
             )
         return found
 
+    def _refuse_to_load(self, head: Head) -> None:
+        held = self._store.position()
+        known = self._ledger.epoch(self._destination.name)
+        reason = (
+            why_load_anew(self._state, head, held, is_forked=held.epoch > known) if held else "it holds nothing yet"
+        )
+        if reason:
+            raise DestinationError(
+                f"destination {self._destination.name} has to be loaded anew: {reason}",
+                where=self._store.where,
+                expected=f"a position in the log of view {head.view_id}",
+                repair="strata run --from sync: the full delivery loads it anew",
+            )
+
     def _take_over(self) -> tuple[Takeover, Position]:
         before = self._store.position()
         claim = self._ledger.take_over(self._destination, self._view_id, before.epoch if before else 0)
@@ -143,8 +161,7 @@ class Worker:
         """Replace everything the destination holds with the desired state."""
         source = self._state.snapshot(self._view_id)
         head, first = next(source)
-        delivered_at = self._run.recorded_at if self._confirms else head.published_at
-        end = Position(self._view_id, claim.epoch, head.seq, head.ref, head.as_of, delivered_at)
+        end = Position(self._view_id, claim.epoch, head.seq, head.ref, head.as_of, self._run.recorded_at)
         done.head_seq, done.head_ref = head.seq, head.ref
 
         def rows() -> Iterator[list[Row]]:
@@ -244,14 +261,17 @@ class Worker:
                 done.written += 1
 
 
-def why_load_anew(state: State, head: Head, held: Position, claim: Takeover) -> str:
-    """Return why a destination's position is no point of this log; an empty text where it is one."""
+def why_load_anew(state: State, head: Head, held: Position, *, is_forked: bool) -> str:
+    """Return why a destination's position is no point of this log; an empty text where it is one.
+
+    ``is_forked`` says that it has seen a later epoch than our ledger gave out.
+    """
     reason = ""
     if held.seq is None:
         reason = "it holds nothing yet"
     elif held.view_id != head.view_id:
         reason = "it holds another view"
-    elif claim.is_forked:
+    elif is_forked:
         reason = "it has seen a later epoch than the ledger, which was restored"
     elif held.seq < head.floor_seq:
         reason = "its position is older than the log reaches back"

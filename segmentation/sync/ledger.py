@@ -101,6 +101,12 @@ class Ledger:
             self._ensure(connection, destination)
             self._set(connection, destination.name, paused=paused, status="paused" if paused else "waiting")
 
+    def epoch(self, destination: str) -> int:
+        """Return the last epoch that was given out for the destination; 0 before the first."""
+        with self._state.reading() as connection:
+            wanted = select(DESTINATIONS.c.epoch).where(DESTINATIONS.c.destination == destination)
+            return connection.execute(wanted).scalar() or 0
+
     def take_over(self, destination: DestinationBase, view_id: str, held_epoch: int) -> Takeover:
         """Claim a destination with an epoch above every one that we, or it, have seen; durably."""
         with self._state.transaction() as connection:

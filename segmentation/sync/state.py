@@ -28,6 +28,9 @@ CHUNK_ROWS = 10_000
 
 Item = TypeVar("Item")
 
+#: What a run's id is followed by in the commits and receipts of its withdrawals.
+WITHDRAWALS = ":withdrawals"
+
 #: ``(customer_id, value)``.
 Row = tuple[str, str]
 
@@ -236,6 +239,16 @@ class State:
         )
         with self.reading() as connection:
             return connection.execute(wanted).scalar()
+
+    def only_withdraws(self, view_id: str, after_seq: int) -> bool:
+        """Say whether every entry of a view's log after a position takes consent back or erases somebody."""
+        withdrawn = select(RUNS.c.commit_ref).where(
+            RUNS.c.view_id == view_id, RUNS.c.run_id.endswith(WITHDRAWALS, autoescape=True)
+        )
+        mine = (CHANGE_LOG.c.view_id == view_id) & (CHANGE_LOG.c.seq > after_seq)
+        with self.reading() as connection:
+            wanted = select(CHANGE_LOG.c.seq).where(mine, CHANGE_LOG.c.commit_ref.not_in(withdrawn)).limit(1)
+            return connection.execute(wanted).first() is None
 
     def trim_log(self, view_id: str, keep_rows: int) -> int:
         """Forget all but the newest entries of a view's log; return how many were forgotten.

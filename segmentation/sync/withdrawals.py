@@ -6,7 +6,8 @@ belong here: consent itself (the stage ``identity`` decides and its gate judges 
 
 Only removals leave this module: a row of a view is deleted, or loses the segments that need the refused purpose. They
 go through the same log, positions and proof as every other change, so that the next full delivery goes on from them.
-A destination stays as stale as it was, because what it goes on saying is as old as before.
+A destination stays as stale as it was, because what it goes on saying is as old as before. Nothing is loaded anew here:
+the views are those that destinations were last given, and today's catalog may allow them less, or point elsewhere.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,14 +19,15 @@ from segmentation.run import Run
 from segmentation.sync.catalog import FlagdDestination, SqlDestination
 from segmentation.sync.deliver import Delivery, Worker
 from segmentation.sync.effective import consenting, find_consents
+from segmentation.sync.faults import DestinationError
 from segmentation.sync.ledger import Ledger
 from segmentation.sync.mirror import copy_ledger, refresh_desired
 from segmentation.sync.publish import OpenStore, StoredChanges, copy_desired
 from segmentation.sync.reconcile import prove
-from segmentation.sync.state import CrashPoint, Proposal, State, next_ref, no_crash
-from segmentation.sync.stores.contract import SEGMENTS_KEY
+from segmentation.sync.state import WITHDRAWALS, CrashPoint, Head, Proposal, State, next_ref, no_crash
+from segmentation.sync.stores.contract import SEGMENTS_KEY, Position, Store
 from segmentation.sync.stores.opening import open_store
-from segmentation.sync.views import View
+from segmentation.sync.views import View, resolve_views
 from segmentation.warehouse import Connection, literal, transaction
 
 #: Temporary table of what is taken out of one view, shaped as ``sync.candidate_changes``.
@@ -141,7 +143,7 @@ def deliver_withdrawals(
     state = State(state_url)
     try:
         # Its receipts and commits are told apart from those of the run's full delivery.
-        own = replace(run, run_id=f"{run.run_id}:withdrawals")
+        own = replace(run, run_id=f"{run.run_id}{WITHDRAWALS}")
         ledger = Ledger(state, own)
         views = state.views()
         held = {one.name: ledger.last_delivery(one.name).view_id for one in destinations if one.enabled}
@@ -218,16 +220,33 @@ def _serve(
     crash_point: CrashPoint,
     opener: OpenStore,
 ) -> None:
-    """Bring a destination to the head of the view that it holds, unless it stands there."""
+    """Bring a destination to the head of the view that it holds, unless it stands there or holds nothing."""
     store = opener(destination)
     try:
         head, held = state.head(view.view_id), store.position()
-        if held and (held.view_id, held.seq, held.ref) == (head.view_id, head.seq, head.ref):
+        if held is None or held.seq is None:
+            # Never loaded, or another place than the one that was: nobody is in it.
             return
-        worker = Worker(state, ledger, destination, view.view_id, store, run, crash_point, confirms=False)
+        if (held.view_id, held.seq, held.ref) == (head.view_id, head.seq, head.ref):
+            return
+        if resolve_views(con, [destination])[destination.name] != view:
+            _refuse_to_add(state, store, head, held)
+        worker = Worker(state, ledger, destination, view.view_id, store, run, crash_point, only_follows=True)
         delivery = worker.deliver()
         if delivery.mode != "paused":
             prove(con, state, ledger, destination, store, delivery, run, crash_point)
         found.deliveries.append(delivery)
     finally:
         store.close()
+
+
+def _refuse_to_add(state: State, store: Store, head: Head, held: Position) -> None:
+    """Refuse a destination that may see something else today, unless all that it lacks of its view are removals."""
+    if held.view_id == head.view_id and held.seq is not None and state.only_withdraws(head.view_id, held.seq):
+        return
+    raise DestinationError(
+        f"destination {store.name} may see something else than it was last given, and lacks more of that than removals",
+        where=store.where,
+        expected=f"entry {head.seq} of view {head.view_id}, or nothing but removals up to it",
+        repair="strata run --from sync: the full delivery loads what it may see today",
+    )
