@@ -167,7 +167,8 @@ def _write_labelled(con: Connection) -> None:
 def _write_automatic(con: Connection, rules: IdentifierRules, matching: Matching, pieces: Pieces) -> None:
     """Link the strongest pairs that nobody labelled, that hang together densely and that identifiers leave apart.
 
-    Of several records of a type of which a customer holds one, a record is linked with the likeliest alone.
+    Of several records of a type of which a customer holds one, a record is linked with the likeliest alone, and only
+    where it is the likeliest for that one, too: what admission would have to choose between, it would by age.
     """
     automatic = matching.definition.automatic
     if automatic is None:
@@ -189,22 +190,29 @@ def _write_automatic(con: Connection, rules: IdentifierRules, matching: Matching
     kept: NDArray[np.bool_] = climb(a, b, weight, matching.definition.ladder) & found["is_open"].astype(bool)
     kept &= pieces.find(a) != pieces.find(b)
     con.register("match_dense", pa.table({"node_a": a[kept], "node_b": b[kept]}))
-    single = [name for name, kind in rules.identifiers.items() if kind.max_per_customer == 1]
-    named = ", ".join(f"'{name}'" for name in single) or "''"
-    order = "order by c.match_weight desc, c.node_a, c.node_b"
+    single = ", ".join(f"'{name}'" for name, kind in rules.identifiers.items() if kind.max_per_customer == 1) or "''"
     con.execute(
-        "insert into match_links with ranked as (select c.node_a, c.node_b, c.match_weight, "
-        f"row_number() over (partition by c.node_a, y.id_type, y.id_namespace {order}) as place_a, "
-        f"row_number() over (partition by c.node_b, x.id_type, x.id_namespace {order}) as place_b, "
-        f"x.id_type in ({named}) as is_single_a, y.id_type in ({named}) as is_single_b "
+        "insert into match_links with pairs as (select c.node_a, c.node_b, c.match_weight "
         "from identity.match_candidates as c join match_dense using (node_a, node_b) "
-        "join nodes as x on x.node_id = c.node_a join nodes as y on y.node_id = c.node_b "
-        "where c.match_probability >= $start) "
-        "select node_a, node_b, true from ranked where (place_a = 1 or not is_single_b) "
-        "and (place_b = 1 or not is_single_a) order by match_weight desc, node_a, node_b limit $limit",
+        "where c.match_probability >= $start), "
+        # A pair from the side of each of its records: whom it would link with, where a customer holds one such.
+        f"sides as ({_sides('pairs', single, 'match_weight')}), "
+        "beaten as (select * from sides qualify row_number() over (partition by node_id, id_type, id_namespace "
+        "order by match_weight desc, node_a, node_b) > 1) "
+        "select node_a, node_b, true from pairs anti join beaten using (node_a, node_b) "
+        "order by match_weight desc, node_a, node_b limit $limit",
         {"start": automatic.start, "limit": automatic.max_links},
     )
     con.unregister("match_dense")
+
+
+def _sides(pairs: str, single: str, weight: str) -> str:
+    """Return the SQL of pairs by record, with type and namespace of the other one, of types in ``single`` alone."""
+    return " union all ".join(
+        f"select p.node_a, p.node_b, p.{weight}, p.{mine} as node_id, n.id_type, n.id_namespace from {pairs} as p "
+        f"join nodes as n on n.node_id = p.{other} where n.id_type in ({single})"
+        for mine, other in (("node_a", "node_b"), ("node_b", "node_a"))
+    )
 
 
 def _keep_apart(con: Connection, pieces: Pieces) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from segmentation.errors import NotFoundError, StrataError
 from segmentation.identity.candidate import build_candidate
-from segmentation.identity.matching import candidates
-from segmentation.identity.matching.labels import Pair, add_label, assess, draw_sample, end_label, read_pair
+from segmentation.identity.matching import candidates, links
+from segmentation.identity.matching.labels import Pair, Precision, add_label, assess, draw_sample, end_label, read_pair
 from segmentation.identity.publish import publish
 from segmentation.identity.rule_book import Signature
 from segmentation.identity.state import export_state, restore_state
@@ -312,6 +312,52 @@ def test_a_run_links_no_more_than_the_catalog_allows_and_the_strongest_first(cit
     resolve(city, later(2), few)
     linked = city.rows("select node_a, node_b from identity.match_candidates where state = 'automatic'")
     assert sorted(linked) == sorted(everything[:5])
+
+
+@pytest.fixture
+def trusted(monkeypatch):
+    """A sample that shows enough: what is linked automatically is up to the pairs alone."""
+    monkeypatch.setattr(links, "assess", lambda *_: Precision(500, 500, 500, 0.99, 0.99))
+
+
+def propose(world, *pairs):
+    """Let exactly these pairs of nodes look alike, each with its weight in bits."""
+    world.con.execute("delete from identity.match_candidates")
+    for a, b, weight in pairs:
+        world.con.execute(
+            "insert into identity.match_candidates values "
+            "(least($a, $b), greatest($a, $b), $weight, 0.9999, 1, [], 'review', $at, 'run', $at)",
+            {"a": a, "b": b, "weight": weight, "at": START},
+        )
+
+
+@pytest.fixture
+def three(town, run, matching, later):
+    """Two records of one source, and one of another between them by its node id, after two days of runs."""
+    resolve(town, run, matching)
+    town.add("customer_records", source="source1", source_customer_id="late", **ANNA)
+    resolve(town, later(1), matching)
+    low, middle = (
+        town.rows(f"select min(node_id) from identity.registry where id_namespace = '{source}'")[0][0]
+        for source in ("source1", "source2")
+    )
+    high = town.node("late")
+    assert low < middle < high
+    return low, middle, high
+
+
+def admitted(world):
+    return world.rows("select node_a, node_b from identity.edges where source = 'matching' and admitted order by all")
+
+
+@pytest.mark.parametrize("is_later", [True, False])
+def test_of_two_records_of_a_source_the_likelier_is_linked(town, three, matching, later, trusted, is_later):
+    low, middle, high = three
+    propose(town, (low, middle, 15.0 if is_later else 30.0), (middle, high, 30.0 if is_later else 15.0))
+    report = resolve(town, later(2), matching)
+    assert admitted(town) == [(middle, high) if is_later else (low, middle)]
+    # The other is not even tried: admission would choose by age.
+    assert report.facts["n_match_links_automatic"] == 1
 
 
 def test_another_model_starts_anew_and_labels_stay(town, run, matching, later):
