@@ -73,7 +73,9 @@ def publish(
             except StrataError as error:
                 failures[destination.name] = error
                 ledger.fail(destination, error.what)
-        views = sorted({proposal.view.view_id for proposal in readers.values()})
+        # One that was not reached holds its former view still: whoever withdraws has to be taken out of that.
+        held = {ledger.last_delivery(destination.name).view_id for destination in enabled} - {""}
+        views = sorted({proposal.view.view_id for proposal in readers.values()} | held)
         for view_id in views:
             state.trim_log(view_id, LOG_ROWS_KEPT)
         state.forget_views(views)

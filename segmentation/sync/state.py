@@ -275,8 +275,8 @@ class State:
     def forget_views(self, keep: Collection[str]) -> list[str]:
         """Delete everything about views that nothing reads any more; return their names.
 
-        What no destination may see any more must not be kept, least of all for customers who left. A
-        destination that reads such a view again is loaded anew.
+        What no destination may see any more must not be kept, least of all for customers who left; what one still
+        holds must be, to take customers out of it. A destination that reads a forgotten view again is loaded anew.
         """
         with self.transaction() as connection:
             known = [row[0] for row in connection.execute(select(VIEWS.c.view_id))]

@@ -148,14 +148,16 @@ def deliver_withdrawals(
         views = state.views()
         held = {one.name: ledger.last_delivery(one.name).view_id for one in destinations if one.enabled}
         given = {name: views[key] for name, key in held.items() if key in views and views[key].has_customers}
+        forgotten = {name for name, key in held.items() if key and key not in views}
         find_consents(con, given.values(), unconditional_purposes)
         for view in sorted(set(given.values()), key=lambda view: view.view_id):
             _withdraw(con, state, view, unconditional_purposes, own, found, crash_point)
         for destination in destinations:
-            if destination.name not in given:
-                continue
             try:
-                _serve(con, state, ledger, destination, given[destination.name], own, found, crash_point, opener)
+                if destination.name in given:
+                    _serve(con, state, ledger, destination, given[destination.name], own, found, crash_point, opener)
+                elif destination.name in forgotten and destination.holds_customers:
+                    raise _unknown(destination, held[destination.name])
             except StrataError as error:
                 found.failures[destination.name] = error
                 ledger.fail(destination, error.what)
@@ -238,6 +240,16 @@ def _serve(
         found.deliveries.append(delivery)
     finally:
         store.close()
+
+
+def _unknown(destination: SqlDestination | FlagdDestination, view_id: str) -> DestinationError:
+    return DestinationError(
+        f"destination {destination.name} was last given view {view_id}, which is not kept any more: nobody knows whom "
+        "it holds",
+        where=destination.where,
+        expected="a view of the state database for every enabled destination that was delivered",
+        repair="strata run --from sync: the full delivery loads it anew",
+    )
 
 
 def _refuse_to_add(state: State, store: Store, head: Head, held: Position) -> None:

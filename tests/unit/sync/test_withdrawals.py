@@ -217,6 +217,40 @@ def test_a_destination_that_comes_back_with_less_to_see_only_loses(asking, in_st
     in_step()
 
 
+def test_a_view_is_kept_as_long_as_a_destination_holds_it(asking, in_step):
+    """Edited, and out of reach in the delivery that would have loaded it anew, it holds its former view."""
+    asking.change_destination("online_store", segments=["risky"], url=f"sqlite:///{asking.folder}")
+    with pytest.raises(DeliveryError):
+        asking.sync()
+    asking.change_destination("online_store", url=f"sqlite:///{asking.folder}/online.db")
+    asking.consent("c_1", STORE, allowed=False)
+    found = withdraw(asking)
+    assert (found.removed, found.failures) == (2, {})
+    assert "c_1" not in held(asking)
+    # The gate, too, is told how much of what it holds would change: all but c_9, who is in no segment.
+    asking.build()
+    counted = "select members_held, members_changed from sync.candidate_deliveries where destination = 'online_store'"
+    assert asking.con.execute(counted).fetchall() == [(9, 8)]
+    asking.sync()
+    in_step()
+    # Then nobody holds it, and it goes.
+    assert asking.state("select count(*) from views where view_id = 'essential.service'") == [(0,)]
+
+
+def test_a_destination_whose_view_was_forgotten_is_named(asking, in_step):
+    asking.change_destination("online_store", enabled=False)
+    asking.sync()
+    assert asking.state("select count(*) from views where view_id = 'essential.service'") == [(0,)]
+    asking.change_destination("online_store", enabled=True)
+    asking.consent("c_1", STORE, allowed=False)
+    found = withdraw(asking)
+    assert "last given view essential.service, which is not kept any more" in found.failures["online_store"].what
+    asking.sync()
+    assert "c_1" not in held(asking)
+    in_step()
+    assert withdraw(asking).failures == {}
+
+
 def test_a_destination_that_holds_another_view_than_was_noted_is_named(asking, in_step):
     """Killed between being noted and being loaded, it holds its former view still."""
     asking.change_destination("online_store", segments=["risky"])
