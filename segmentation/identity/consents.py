@@ -13,7 +13,7 @@ import pyarrow as pa
 from segmentation.identity.catalog import IdentityCatalog
 from segmentation.identity.lookup import known_customers
 from segmentation.identity.observations import filled_columns, namespace_expression
-from segmentation.identity.split_refusals import copy_refusals
+from segmentation.identity.split_refusals import copy_refusals, find_departures
 from segmentation.identity.values import known_values
 from segmentation.identity.versions import superseded_rows
 from segmentation.run import Run
@@ -46,7 +46,7 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
     Returns:
         Consent events of purposes that the catalog does not know (ignored) and of nobody's identifiers, and
         refusals under an identifier of several people, which count for all of them, and customers and purposes with
-        a refusal that a split copied.
+        a refusal that stayed when an identifier went.
     """
     _write_purposes(con, catalog)
     con.execute(
@@ -58,6 +58,7 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
         "consent_events_of_nobody": 0,
         "consent_refusals_under_shared_identifiers": 0,
     }
+    find_departures(con, run)
     if table_exists(con, "sources", "consent_events"):
         counts = _write_decisions(con, run, catalog)
     counts["consent_refusals_copied_by_splits"] = copy_refusals(con)
@@ -73,7 +74,7 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
         "select node_id, purpose_code, null, null, copied_at from copied), "
         f"by_customer as (select {unit}, d.purpose_code, bool_and(d.copied_at is not null "
         "or (d.granted_at is not null and (d.refused_at is null or d.granted_at > d.refused_at))) "
-        # Under whichever identifier, a grant after the split ends what the split copied.
+        # Under whichever identifier, a grant after the parting ends what the parting copied.
         "and (max(d.copied_at) is null or coalesce(max(d.granted_at) > max(d.copied_at), false)) as is_granted, "
         "max(greatest(d.granted_at, d.refused_at, d.copied_at)) as decided_at "
         f"from decided as d join {members} as c using (node_id) group by all), "
@@ -146,6 +147,8 @@ def _write_decisions(con: Connection, run: Run, catalog: IdentityCatalog) -> dic
             f"case when not is_granted then occurred_at end from consent_rows "
             f"where {name}_node is not null and purpose_code is not null"
         )
+    if count(con, "departed"):
+        _add_decisions_of_departed(con, catalog, names)
     of_nobody = " and ".join(["purpose_code is not null", *(f"{name}_node is null" for name in names)])
     ambiguous = _deny_around_shared(con, catalog, names, of_nobody)
     unknown, nobody = con.execute(
@@ -157,6 +160,21 @@ def _write_decisions(con: Connection, run: Run, catalog: IdentityCatalog) -> dic
         "consent_events_of_nobody": int(nobody) - ambiguous,
         "consent_refusals_under_shared_identifiers": ambiguous,
     }
+
+
+def _add_decisions_of_departed(con: Connection, catalog: IdentityCatalog, names: list[str]) -> None:
+    """Add to ``decisions`` those under identifiers that left a customer and have none now; nobody looks these up."""
+    for name in names:
+        con.execute(
+            "insert into decisions with gone as materialized ("
+            f"select distinct v.id_namespace, v.raw_value, v.node_id from ({known_values(name)}) as v "
+            "semi join departed using (node_id)) "
+            "select v.node_id, c.purpose_code, case when c.is_granted then c.occurred_at end, "
+            "case when not c.is_granted then c.occurred_at end from consent_rows as c "
+            f"join gone as v on v.raw_value = c.{name} "
+            f"and v.id_namespace = {namespace_expression(catalog.rules, name, 'c.source')} "
+            "where c.purpose_code is not null"
+        )
 
 
 def _deny_around_shared(con: Connection, catalog: IdentityCatalog, names: list[str], of_nobody: str) -> int:

@@ -33,6 +33,15 @@ def is_difference(con: Connection, table: str) -> bool:
     return f"candidate_{table}_rows" in relations(con, "identity")
 
 
+def find_arrivals(con: Connection) -> tuple[str, str]:
+    """Return where identifiers with a new place stand, and the condition for which identifiers that is known."""
+    candidate = "identity.candidate_identifier_map"
+    if is_difference(con, "identifier_map"):
+        # The others are in what is published, so each has its spell open.
+        return f"{candidate}_rows", f"node_id in (select node_id from {candidate}_gone)"
+    return candidate, "true"
+
+
 def apply_difference(con: Connection, table: str) -> None:
     """Publish a proposed difference, in the caller's transaction; the candidate stays readable as what is published."""
     candidate, key = f"candidate_{table}", DIFFERENTIAL[table]

@@ -7,7 +7,7 @@ Belongs here: the steps of publishing, in order. Does not belong here: building 
 from collections.abc import Callable
 
 from segmentation.contracts import ensure_schema, mark_published
-from segmentation.identity.differences import apply_difference, is_difference
+from segmentation.identity.differences import apply_difference, find_arrivals
 from segmentation.identity.tables import INTERNAL, REPLACED, relations
 from segmentation.run import Run, StageReport
 from segmentation.warehouse import Connection, count, swap_table, transaction
@@ -23,7 +23,7 @@ def append_events(con: Connection, _run: Run) -> None:
 
 def close_history(con: Connection, run: Run) -> None:
     """End the spells of identifiers that left their customer."""
-    arrived, asked = _arrived(con)
+    arrived, asked = find_arrivals(con)
     con.execute(
         "update identity.identifier_map_history set valid_to = greatest(valid_from, $as_of) "
         "where valid_to is null and node_id in (select h.node_id from identity.identifier_map_history as h "
@@ -35,22 +35,13 @@ def close_history(con: Connection, run: Run) -> None:
 
 def open_history(con: Connection, run: Run) -> None:
     """Begin a spell for each identifier that has none open."""
-    arrived, asked = _arrived(con)
+    arrived, asked = find_arrivals(con)
     con.execute(
         "insert into identity.identifier_map_history by name select node_id, customer_id, $as_of as valid_from, "
         f"null as valid_to, $run_id as run_id, $recorded_at as recorded_at from {arrived} where node_id not in "
         f"(select node_id from identity.identifier_map_history where valid_to is null and {asked})",
         {"as_of": run.as_of, "run_id": run.run_id, "recorded_at": run.recorded_at},
     )
-
-
-def _arrived(con: Connection) -> tuple[str, str]:
-    """Return where identifiers with a new place stand, and the condition for which identifiers that is known."""
-    candidate = "identity.candidate_identifier_map"
-    if is_difference(con, "identifier_map"):
-        # The others are in what is published, so each has its spell open.
-        return f"{candidate}_rows", f"node_id in (select node_id from {candidate}_gone)"
-    return candidate, "true"
 
 
 def keep_rules(con: Connection, run: Run) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from segmentation.errors import CatalogProblems
 from segmentation.identity.purposes import load_purposes
+from segmentation.identity.rule_book import Draft, Signature, add_rule
+from segmentation.warehouse import transaction
 
 DAY = datetime(2026, 10, 10)
 ALWAYS = {"essential.service", "essential.fraud_detection"}
@@ -252,3 +254,79 @@ def test_who_comes_back_after_a_merge_has_no_refusal_of_somebody_else_from_befor
     _merge_and_part(world, run, later, refused_at=DAY + timedelta(days=1))
     assert _allowed(world, "two") == set()
     assert _allowed(world, "one") == {"analytics"}
+
+
+def _refusing_address(world, run):
+    """A customer whose account agrees and whose address refuses later, in a row that names nothing else."""
+    world.add("orders", order_id="link", user_id="u", email="e@shop.com")
+    _decide(world, "analytics", "granted", user_id="u")
+    _decide(world, "analytics", "denied", at=DAY + timedelta(days=1), email=" E@shop.com")
+    world.resolve(run)
+    assert world.customer("u") == world.customer("e@shop.com")
+    assert _allowed(world, "u") == set()
+
+
+def _block(world, run, value):
+    signed = Signature("jo", "case 7", run.recorded_at)
+    with transaction(world.con):
+        return add_rule(world.con, world.catalog.rules, Draft("block_value", nodes=(world.node(value),)), signed)
+
+
+@pytest.mark.parametrize("days", [0, 1])
+def test_blocking_the_identifier_that_refused_allows_nothing(world, run, later, days):
+    _refusing_address(world, run)
+    _block(world, run, "e@shop.com")
+    moment = replace(later(days), run_id="after")
+    world.resolve(moment)
+    assert world.customer("e@shop.com") is None
+    assert _allowed(world, "u") == set()
+    assert _copied(world) == 1
+    world.resolve(later(2))
+    assert _allowed(world, "u") == set()
+    # What comes of the customer later was under the copy too.
+    world.add("events", user_id="u", anonymous_id="cookie")
+    _decide(world, "analytics", "granted", anonymous_id="cookie")
+    world.resolve(later(3))
+    world.clear("events")
+    world.resolve(later(4))
+    assert world.customer("cookie") != world.customer("u")
+    assert _allowed(world, "cookie") == _allowed(world, "u") == set()
+    _decide(world, "analytics", "granted", at=later(4).as_of + timedelta(hours=1), user_id="u")
+    world.resolve(later(5))
+    assert _allowed(world, "u") == {"analytics"}
+
+
+def test_a_pattern_that_blocks_the_identifier_allows_nothing(world, run, later):
+    _refusing_address(world, run)
+    rules = world.catalog.rules
+    email = rules.identifiers["email"].model_copy(update={"block_patterns": ("^e@shop",)})
+    types = {**rules.identifiers, "email": email}
+    world.catalog = replace(world.catalog, rules=rules.model_copy(update={"identifiers": types}))
+    world.resolve(later(1))
+    assert world.customer("e@shop.com") is None
+    assert _allowed(world, "u") == set()
+
+
+def test_a_refusal_stays_though_its_identifier_moves_to_a_customer_there_was(world, run, later):
+    _refusing_address(world, run)
+    _decide(world, "analytics", "granted", user_id="b")
+    world.resolve(later(1))
+    world.clear("orders")
+    world.add("orders", user_id="b", email="e@shop.com")
+    world.resolve(later(2))
+    assert world.customer("e@shop.com") == world.customer("b") != world.customer("u")
+    assert [event for event, *_ in world.events(later(2))] == ["move"]
+    assert _allowed(world, "u") == set()
+    assert _allowed(world, "b") == set()
+
+
+@pytest.mark.parametrize("days", [0, 1])
+def test_a_split_at_the_moment_of_the_run_before_leaves_the_refusal(world, run, later, days):
+    _together(world, run)
+    world.clear("orders")
+    moment = replace(later(days), run_id="after")
+    world.resolve(moment)
+    assert world.customer("u") != world.customer("cookie")
+    assert _allowed(world, "cookie") == set()
+    world.resolve(later(2))
+    assert _allowed(world, "cookie") == set()
