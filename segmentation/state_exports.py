@@ -28,7 +28,8 @@ class State:
     Attributes:
         stage: The stage, and the schema of its tables.
         title: What messages call it.
-        tables: The tables; together they are consistent because one publish wrote them.
+        tables: The tables; together they are consistent because one publish wrote them. One is ``publications``,
+            with ``publication_seq`` and ``run_id``: it says which exports the tables go on from.
         derived: Tables that follow from them and from the sources; restoring empties them, the next run fills them.
     """
 
@@ -44,7 +45,8 @@ class State:
             con: The warehouse, after publishing.
             folder: Where exports are collected; made where it is missing.
             run: Names the export; exporting the same run again replaces its export.
-            keep: How many exports remain, the newest by time of recording.
+            keep: How many exports remain, the newest by time of recording; beside them those that the tables do not
+                go on from, such as those of a warehouse that was lost: nothing else holds what they hold.
 
         Returns:
             The export's folder.
@@ -74,9 +76,22 @@ class State:
             shutil.rmtree(aside)
         else:
             draft.rename(final)
-        for old in list_exports(folder)[keep:]:
+        for old in [export for export in list_exports(folder) if self._is_past(con, export)][keep:]:
             shutil.rmtree(old)
         return final
+
+    def _is_past(self, con: Connection, export: Path) -> bool:
+        """Say whether what the export held last was published here too, so that the tables go on from it."""
+        held = literal(str(export / "publications.parquet"))
+        try:
+            found = con.execute(
+                f"select 1 from (from read_parquet({held}) order by publication_seq desc limit 1) as last "
+                f"anti join {self.stage}.publications as known using (run_id)"
+            ).fetchall()
+        except duckdb.Error:
+            # A damaged export, or one of a version without publications: nothing says that it may go.
+            return False
+        return not found
 
     def restore(self, con: Connection, folder: Path, check: Callable[[], None] | None = None) -> dict[str, int]:
         """Bring the tables back from an export.

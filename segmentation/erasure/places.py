@@ -5,7 +5,7 @@ warehouse's rows (`erase.py`), or running the chain, which tells destinations to
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from segmentation import audit
@@ -26,20 +26,41 @@ Destination = SqlDestination | FlagdDestination
 
 
 def renew_exports(con: Connection, identity_folder: Path, segments_folder: Path, audit_folder: Path, run: Run) -> Sink:
-    """Export the states as they are now, and delete every export from before: each held the customer."""
+    """Export the states as they are now, and delete every export from before: each held the customer.
+
+    Raises:
+        StrataError: Membership has been exported and is not in the warehouse: deleting those exports would lose it.
+            Identity's have been renewed.
+    """
     ensure_schema(con, "segments")
     fresh = {export_identity(con, identity_folder, run)}
-    # Before membership is published there is nothing to keep, and what another warehouse left is no state of this one.
+    deleted = _delete_others(identity_folder, fresh)
     if latest_publication(con):
         fresh.add(export_segments(con, segments_folder, run))
-    folders = [folder for folder in (identity_folder, segments_folder) if folder.exists()]
-    old = [path for folder in folders for path in list_exports(folder) if path not in fresh]
+    elif found := list_exports(segments_folder):
+        raise StrataError(
+            f"{len(found)} exports of membership may hold the customer and can't be renewed, because no membership is "
+            "published: strata restore segments, or delete them, then resume",
+            where=str(segments_folder),
+            expected="the membership that they hold in the warehouse, or no export",
+            repair="strata restore segments, or delete the exports if they are another warehouse's; "
+            f"then strata erase --resume {run.run_id}",
+        )
+    deleted += _delete_others(segments_folder, fresh)
+    audit.keep_copy(con, audit_folder)
+    return Sink("exports", "finished", {"exports_deleted": deleted})
+
+
+def _delete_others(folder: Path, fresh: Collection[Path]) -> int:
+    """Delete the exports in a folder that are not ``fresh``; return how many."""
+    if not folder.exists():
+        return 0
+    old = [path for path in list_exports(folder) if path not in fresh]
     # Drafts and set-aside exports that a killed run left hold as much as whole ones.
-    old += [path for folder in folders for path in folder.iterdir() if path.is_dir() and path.name.startswith(".")]
+    old += [path for path in folder.iterdir() if path.is_dir() and path.name.startswith(".")]
     for path in old:
         shutil.rmtree(path)
-    audit.keep_copy(con, audit_folder)
-    return Sink("exports", "finished", {"exports_deleted": len(old)})
+    return len(old)
 
 
 def forget_in_sync(con: Connection, state_url: str, erasure: Erasure) -> Sink:

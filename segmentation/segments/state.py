@@ -28,6 +28,9 @@ STATE_TABLES = (
     "sizes_daily",
 )
 
+#: Those of them whose rows are about one customer.
+_PERSONAL = ("overrides", "membership", "effective", "conflicts", "membership_changes", "membership_history")
+
 _STATE = State("segments", "membership and its history", STATE_TABLES, ("masks", "places"))
 
 
@@ -39,8 +42,11 @@ def export_state(con: Connection, folder: Path, run: Run, *, keep: int = 2) -> P
 def restore_state(con: Connection, folder: Path) -> dict[str, int]:
     """Bring the state back from an export, or from the newest one in ``folder``; see ``State.restore``.
 
+    Who was erased since the export was made does not come back with it.
+
     Raises:
-        StrataError: Identity in the warehouse is older than the export, so that its customers would be unknown.
+        StrataError: Identity in the warehouse is older than the export, or another one, so that its customers would
+            be unknown.
     """
     ensure_schema(con, "identity")
 
@@ -54,5 +60,26 @@ def restore_state(con: Connection, folder: Path) -> dict[str, int]:
                 expected="the identity state of the same run, or a newer one",
                 repair="strata restore identity, then strata restore segments",
             )
+        strangers = con.execute(
+            "select distinct customer_id from segments.membership anti join identity.customers using (customer_id) "
+            "order by 1"
+        ).fetchall()
+        if strangers:
+            raise StrataError(
+                f"membership names {len(strangers)} customers whom identity does not know, such as {strangers[0][0]}",
+                where=str(folder),
+                expected="the identity state of the same warehouse",
+                repair="strata restore identity, with the --folder that belongs to this one, "
+                "then strata restore segments",
+            )
+        _forget_erased(con)
 
     return _STATE.restore(con, folder, check)
+
+
+def _forget_erased(con: Connection) -> None:
+    for table in _PERSONAL:
+        con.execute(
+            f"delete from segments.{table} "
+            "where customer_id in (select customer_id from identity.customers where status = 'erased')"
+        )

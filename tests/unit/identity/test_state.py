@@ -54,6 +54,17 @@ def test_the_newest_exports_remain(published, later, tmp_path):
     assert [path.name for path in list_exports(tmp_path)] == ["20261104T000000-run-4", "20261103T000000-run-3"]
 
 
+def test_exports_of_a_lost_warehouse_are_not_pushed_out(published, new_world, run, later, tmp_path):
+    lost = export_state(published.con, tmp_path, run)
+    with duckdb.connect() as con:
+        other = new_world(con)
+        other.add("orders", user_id="u", email="a@shop.com")
+        for days in (1, 2):
+            other.resolve(later(days))
+            export_state(con, tmp_path, later(days), keep=1)
+    assert [path.name[:8] for path in list_exports(tmp_path)] == ["20261103", lost.name[:8]]
+
+
 def test_exporting_a_run_again_replaces_its_export(published, run, tmp_path):
     first = export_state(published.con, tmp_path, run)
     assert export_state(published.con, tmp_path, run) == first

@@ -1,11 +1,14 @@
 """Membership and its history survive the warehouse: exported whole, brought back, and gone on with."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from segmentation.contracts import ensure_schema
+from segmentation.erasure.places import renew_exports
 from segmentation.errors import StrataError
+from segmentation.run import Run
 from segmentation.segments.state import STATE_TABLES, export_state, restore_state
 from segmentation.state_exports import list_exports
 from segmentation.warehouse import Warehouse
@@ -18,6 +21,7 @@ def content(company) -> dict[str, list]:
 @pytest.fixture
 def twice(tiers, tmp_path: Path):
     """A company whose membership was published twice and exported."""
+    know_customers(tiers)
     tiers.decide()
     tiers.alter("c_a", mrr_micros=0)
     run = tiers.decide(days=1)
@@ -35,7 +39,15 @@ def lose_warehouse(company, folder: Path):
     company.con.register("kept", features)
     company.con.execute("create table features.customer_features as select * from kept")
     company.con.unregister("kept")
+    know_customers(company)
     return held
+
+
+def know_customers(company) -> None:
+    """Let identity know the four customers of the company."""
+    ensure_schema(company.con, "identity")
+    for customer_id in ("c_a", "c_b", "c_c", "c_d"):
+        company.fill("identity.customers", customer_id=customer_id, status="active")
 
 
 def test_the_next_run_goes_on_with_the_same_history(twice, tmp_path: Path) -> None:
@@ -97,6 +109,63 @@ def test_membership_of_customers_that_identity_does_not_know_is_refused(twice, t
             restore_state(twice.con, tmp_path / "exports")
         assert caught.value.repair.startswith("strata restore identity")
         assert content(twice) == {table: [] for table in STATE_TABLES}
+    finally:
+        held.__exit__(None, None, None)
+
+
+def test_membership_of_another_warehouse_is_refused(twice, tmp_path: Path) -> None:
+    """As many events, but other customers: whoever is unknown would be nobody's member and leave."""
+    held = lose_warehouse(twice, tmp_path)
+    try:
+        ensure_schema(twice.con, "segments")
+        twice.con.execute("update identity.customers set customer_id = 'c_other' where customer_id = 'c_b'")
+        with pytest.raises(StrataError, match="names 1 customers whom identity does not know, such as c_b") as caught:
+            restore_state(twice.con, tmp_path / "exports")
+        assert caught.value.repair.startswith("strata restore identity")
+        assert content(twice) == {table: [] for table in STATE_TABLES}
+    finally:
+        held.__exit__(None, None, None)
+
+
+def test_what_no_publication_here_goes_on_from_is_kept(twice, tmp_path: Path) -> None:
+    """A lost warehouse whose membership nobody restored: runs of the new one may not push the old one's exports out."""
+    folder = tmp_path / "exports"
+    (lost,) = list_exports(folder)
+    before = content(twice)
+    held = lose_warehouse(twice, tmp_path)
+    try:
+        for day in (2, 3, 4, 5):
+            export_state(twice.con, folder, twice.decide(days=day))
+        assert [path.name[:8] for path in list_exports(folder)] == ["20261106", "20261105", lost.name[:8]]
+        restore_state(twice.con, lost)
+        assert content(twice) == before
+    finally:
+        held.__exit__(None, None, None)
+
+
+def test_an_erasure_deletes_no_membership_that_is_nowhere_else(twice, tmp_path: Path) -> None:
+    """Between restoring identity and restoring segments there is no publication, and all of membership in exports."""
+    folder, audit_folder = tmp_path / "exports", tmp_path / "audit"
+    exports = list_exports(folder)
+    held = lose_warehouse(twice, tmp_path)
+    try:
+        erasure = Run("erasure-1", datetime(2026, 11, 3), datetime(2026, 11, 3, 9))
+        with pytest.raises(StrataError, match="can't be renewed") as caught:
+            renew_exports(twice.con, tmp_path / "identity", folder, audit_folder, erasure)
+        assert "strata restore segments" in caught.value.repair
+        assert "strata erase --resume erasure-1" in caught.value.repair
+        assert list_exports(folder) == exports
+
+        # Membership comes back without whom identity has forgotten meanwhile, and then exports can be renewed.
+        twice.con.execute("update identity.customers set status = 'erased' where customer_id = 'c_b'")
+        restore_state(twice.con, folder)
+        personal = "select customer_id from segments.{} where customer_id = 'c_b'"
+        assert [table for table in ("membership", "membership_history", "membership_changes", "effective")
+                if twice.rows(personal.format(table))] == []  # fmt: skip
+        assert twice.members("free") == {"c_a", "c_c", "c_d"}
+        sink = renew_exports(twice.con, tmp_path / "identity", folder, audit_folder, erasure)
+        assert sink.state == "finished"
+        assert [path.name for path in list_exports(folder)] == ["20261103T000000-erasure-1"]
     finally:
         held.__exit__(None, None, None)
 
