@@ -164,6 +164,26 @@ SUITE = Suite(
             expected="an active customer behind every decision",
             repair=_BUG,
         ),
+        # Destinations are told of withdrawals before any later gate, so that a mistaken import has to be noticed here.
+        holds_nowhere(
+            "few_customers_withdraw_consent",
+            CONSENTS,
+            f"""
+            select before.purpose, count(*) as n_allowed_before,
+                count(*) filter (kept.customer_id is null) as n_withdrawn
+            from identity.customer_consents as before
+            join {_ACTIVE} as active on active.customer_id = before.customer_id
+            left join {{batch}} as kept
+                on kept.customer_id = before.customer_id and kept.purpose = before.purpose and kept.is_allowed
+            where before.is_allowed
+            group by before.purpose having n_withdrawn >= 20 and n_withdrawn > 0.1 * n_allowed_before
+            """,
+            expected="at most 10 % of those who allowed a purpose no longer allow it after one run, or fewer than 20",
+            repair="see which source sends refusals (consent_state in its mapping), and the last edit of "
+            "catalog/purposes.yml; undo the mistake; where people did refuse: "
+            "strata run --from identity --accept few_customers_withdraw_consent",
+            may_be_accepted=True,
+        ),
         holds_nowhere(
             "edges_name_their_ends_in_order",
             EDGES,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from expectations.bridge import validate
 from expectations.suites.identity import SUITE
 from expectations.truths import Suite
 from segmentation import contracts
@@ -46,6 +47,15 @@ MISTAKES = {
     "consent_is_decided_once": f"insert into {CONSENTS} select * replace (false as is_allowed) from {CONSENTS}",
     "consent_is_never_from_the_future": f"update {CONSENTS} set decided_at = timestamp '2026-11-02'",
     "consent_is_given_by_active_customers": f"update {CONSENTS} set customer_id = 'c_retired'",
+    # Twenty new customers who allowed a purpose, and no longer do.
+    "few_customers_withdraw_consent": (
+        f"insert into {CUSTOMERS} by name select c.* replace ('n_' || i as customer_id, 1 as n_nodes) "
+        f"from {CUSTOMERS} as c, range(20) as r(i) where c.customer_id = 'c_2'; "
+        f"insert into {MEMBERS} by name select m.* replace (100 + i as node_id, 'n_' || i as customer_id) "
+        f"from {MEMBERS} as m, range(20) as r(i) where m.node_id = 3; "
+        f"insert into identity.customer_consents by name select c.* replace ('n_' || i as customer_id) "
+        f"from {CONSENTS} as c, range(20) as r(i)"
+    ),
     "edges_name_their_ends_in_order": "update identity.candidate_edges set node_a = 2, node_b = 1",
     "largest_raw_component_is_known": f"update {FIGURES} set raw_max_component = 101",
     "known_customers_keep_their_id": f"update {FIGURES} set known_moved = 21",
@@ -127,3 +137,32 @@ def test_an_erased_identifier_may_lose_its_value(good: Connection, check: Check)
 def test_one_mistake_breaks_one_truth(good: Connection, check: Check, truth: str) -> None:
     good.execute(MISTAKES[truth])
     assert check(good, SUITE) == {truth}
+
+
+@pytest.mark.parametrize(("n_before", "n_refusing", "is_held"), [(200, 21, True), (200, 20, False), (30, 19, False)])
+def test_refusals_are_held_back_where_they_are_many_and_a_large_share(
+    good: Connection, check: Check, n_before: int, n_refusing: int, is_held: bool
+) -> None:
+    """What counts is one purpose, and who allowed it: as many grants of others, or of something else, hide nothing."""
+    good.execute(f"delete from {CONSENTS}")
+    good.execute(
+        f"insert into {CUSTOMERS} by name select c.* replace ('n_' || i as customer_id, 1 as n_nodes) "
+        f"from {CUSTOMERS} as c, range({2 * n_before}) as r(i) where c.customer_id = 'c_2'"
+    )
+    good.execute(
+        f"insert into {MEMBERS} by name select m.* replace (100 + i as node_id, 'n_' || i as customer_id) "
+        f"from {MEMBERS} as m, range({2 * n_before}) as r(i) where m.node_id = 3"
+    )
+    facts = "timestamp '2026-10-31' as decided_at, 'run-1' as run_id, timestamp '2026-11-01' as recorded_at"
+    good.execute(
+        "insert into identity.customer_consents by name select 'n_' || i as customer_id, purpose, "
+        f"i < {n_before} or purpose = 'analytics' as is_allowed, {facts} "
+        f"from range({2 * n_before}) as r(i), unnest(['marketing', 'analytics']) as p(purpose)"
+    )
+    good.execute(
+        f"insert into {CONSENTS} by name select customer_id, purpose, "
+        f"purpose = 'analytics' or substr(customer_id, 3)::int >= {n_refusing} as is_allowed, {facts} "
+        "from identity.customer_consents"
+    )
+    assert check(good, SUITE) == ({"few_customers_withdraw_consent"} if is_held else set())
+    assert validate(good, SUITE).passed is not is_held
