@@ -168,7 +168,8 @@ def _write_automatic(con: Connection, rules: IdentifierRules, matching: Matching
     """Link the strongest pairs that nobody labelled, that hang together densely and that identifiers leave apart.
 
     Of several records of a type of which a customer holds one, a record is linked with the likeliest alone, and only
-    where it is the likeliest for that one, too: what admission would have to choose between, it would by age.
+    where it is the likeliest for that one, too: what admission would have to choose between, it would by age. A record that people
+    linked with one of that type and namespace is linked with no other.
     """
     automatic = matching.definition.automatic
     if automatic is None:
@@ -196,20 +197,23 @@ def _write_automatic(con: Connection, rules: IdentifierRules, matching: Matching
         "from identity.match_candidates as c join match_dense using (node_a, node_b) "
         "where c.match_probability >= $start), "
         # A pair from the side of each of its records: whom it would link with, where a customer holds one such.
-        f"sides as ({_sides('pairs', single, 'match_weight')}), "
-        "beaten as (select * from sides qualify row_number() over (partition by node_id, id_type, id_namespace "
+        f"sides as ({_sides('pairs', single)}), "
+        # Whom people say that a record belongs with leaves no room for another of that kind.
+        f"taken as ({_sides('match_links', single)}), "
+        "settled as (select node_a, node_b from sides semi join taken using (node_id, id_type, id_namespace)), "
+        "beaten as (select * from sides anti join settled using (node_a, node_b) qualify row_number() over (partition by node_id, id_type, id_namespace "
         "order by match_weight desc, node_a, node_b) > 1) "
-        "select node_a, node_b, true from pairs anti join beaten using (node_a, node_b) "
+        "select node_a, node_b, true from pairs anti join settled using (node_a, node_b) anti join beaten using (node_a, node_b) "
         "order by match_weight desc, node_a, node_b limit $limit",
         {"start": automatic.start, "limit": automatic.max_links},
     )
     con.unregister("match_dense")
 
 
-def _sides(pairs: str, single: str, weight: str) -> str:
+def _sides(pairs: str, single: str) -> str:
     """Return the SQL of pairs by record, with type and namespace of the other one, of types in ``single`` alone."""
     return " union all ".join(
-        f"select p.node_a, p.node_b, p.{weight}, p.{mine} as node_id, n.id_type, n.id_namespace from {pairs} as p "
+        f"select p.*, p.{mine} as node_id, n.id_type, n.id_namespace from {pairs} as p "
         f"join nodes as n on n.node_id = p.{other} where n.id_type in ({single})"
         for mine, other in (("node_a", "node_b"), ("node_b", "node_a"))
     )

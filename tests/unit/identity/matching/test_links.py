@@ -360,6 +360,17 @@ def test_of_two_records_of_a_source_the_likelier_is_linked(town, three, matching
     assert report.facts["n_match_links_automatic"] == 1
 
 
+@pytest.mark.parametrize("is_later", [True, False])
+def test_what_people_say_goes_before_the_likelier(town, three, matching, later, trusted, is_later):
+    low, middle, high = three
+    said, guessed = ((middle, high), (low, middle)) if is_later else ((low, middle), (middle, high))
+    propose(town, (*said, 14.0), (*guessed, 40.0))
+    label(town, "match", Pair(*said))
+    report = resolve(town, later(2), matching)
+    assert admitted(town) == [said]
+    assert report.facts["n_match_links_automatic"] == 0
+
+
 def test_another_model_starts_anew_and_labels_stay(town, run, matching, later):
     resolve(town, run, matching)
     label(town, "match")
