@@ -47,7 +47,7 @@ class Automatic(_Strict):
     Attributes:
         start: Probability that a pair needs; ``from`` in the file.
         least_precision: Share of such pairs that must be right; the lower bound of what a labelled sample shows.
-        max_links: Links of one run; the strongest pairs go first.
+        max_links: New links of one run; the strongest pairs go first, and what is linked already stays.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True, validate_by_alias=True)

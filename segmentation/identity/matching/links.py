@@ -168,8 +168,9 @@ def _write_automatic(con: Connection, rules: IdentifierRules, matching: Matching
     """Link the strongest pairs that nobody labelled, that hang together densely and that identifiers leave apart.
 
     Of several records of a type of which a customer holds one, a record is linked with the likeliest alone, and only
-    where it is the likeliest for that one, too: what admission would have to choose between, it would by age. A record that people
-    linked with one of that type and namespace is linked with no other.
+    where it is the likeliest for that one, too: what admission would have to choose between, it would by age. A
+    record that people linked with one of that type and namespace is linked with no other. ``max_links`` limits what
+    is new.
     """
     automatic = matching.definition.automatic
     if automatic is None:
@@ -201,10 +202,17 @@ def _write_automatic(con: Connection, rules: IdentifierRules, matching: Matching
         # Whom people say that a record belongs with leaves no room for another of that kind.
         f"taken as ({_sides('match_links', single)}), "
         "settled as (select node_a, node_b from sides semi join taken using (node_id, id_type, id_namespace)), "
-        "beaten as (select * from sides anti join settled using (node_a, node_b) qualify row_number() over (partition by node_id, id_type, id_namespace "
-        "order by match_weight desc, node_a, node_b) > 1) "
-        "select node_a, node_b, true from pairs anti join settled using (node_a, node_b) anti join beaten using (node_a, node_b) "
-        "order by match_weight desc, node_a, node_b limit $limit",
+        "beaten as (select * from sides anti join settled using (node_a, node_b) qualify row_number() over ("
+        "partition by node_id, id_type, id_namespace order by match_weight desc, node_a, node_b) > 1), "
+        # What is linked or joined as published stays so: the limit is for what a run would add.
+        f"known as (select row(node_a, node_b) from pairs semi join (select node_a, node_b from identity.edges "
+        f"where source = '{SOURCE}') using (node_a, node_b) union select row(p.node_a, p.node_b) from pairs as p "
+        "join identity.identifier_map as a on a.node_id = p.node_a "
+        "join identity.identifier_map as b on b.node_id = p.node_b where a.customer_id = b.customer_id) "
+        "select node_a, node_b, true from pairs anti join settled using (node_a, node_b) "
+        "anti join beaten using (node_a, node_b) "
+        "qualify (node_a, node_b) in (from known) or row_number() over (partition by (node_a, node_b) in (from known) "
+        "order by match_weight desc, node_a, node_b) <= $limit",
         {"start": automatic.start, "limit": automatic.max_links},
     )
     con.unregister("match_dense")

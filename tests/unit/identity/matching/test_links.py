@@ -295,25 +295,6 @@ def test_automatic_links_wait_for_a_sample_that_people_labelled(city, run, match
     assert {edge[2] for edge in edges_of(city)} == {"model 1, labelled"}
 
 
-def test_a_run_links_no_more_than_the_catalog_allows_and_the_strongest_first(city, run, matching, later):
-    eager = with_automatic(matching, start=0.95, least_precision=0.9)
-    resolve(city, run, eager)
-    with transaction(city.con):
-        draw_sample(city.con, eager, 60, SIGNED)
-    for a, b in city.rows("select node_a, node_b from identity.match_samples"):
-        label(city, "match", Pair(a, b))
-    resolve(city, later(1), eager)
-    everything = city.rows(
-        "select node_a, node_b from identity.match_candidates where state = 'automatic' "
-        "order by match_weight desc, node_a, node_b"
-    )
-    assert len(everything) > 5
-    few = with_automatic(eager, max_links=5)
-    resolve(city, later(2), few)
-    linked = city.rows("select node_a, node_b from identity.match_candidates where state = 'automatic'")
-    assert sorted(linked) == sorted(everything[:5])
-
-
 @pytest.fixture
 def trusted(monkeypatch):
     """A sample that shows enough: what is linked automatically is up to the pairs alone."""
@@ -369,6 +350,39 @@ def test_what_people_say_goes_before_the_likelier(town, three, matching, later, 
     report = resolve(town, later(2), matching)
     assert admitted(town) == [said]
     assert report.facts["n_match_links_automatic"] == 0
+
+
+def test_a_run_adds_no_more_than_the_catalog_allows_and_keeps_what_it_added(town, run, matching, later, trusted):
+    resolve(town, run, matching)
+    propose(town)
+    resolve(town, later(1), matching)
+    spaces = [
+        town.rows(f"select node_id from identity.registry where id_namespace = '{source}' order by 1")
+        for source in ("source1", "source2")
+    ]
+    # The strongest pair is the last by its ids, so strength is what decides.
+    pairs = [(a, b, 20.0 + place) for place, ((a,), (b,)) in enumerate(zip(*spaces, strict=False))][:6]
+    assert len(pairs) == 6
+    propose(town, *pairs)
+    strongest = [pair[:2] for pair in reversed(pairs)]
+    few = with_automatic(matching, max_links=2)
+    customers = []
+    for day in (2, 3, 4, 5):
+        report = resolve(town, later(day), few)
+        linked = min(2 * day - 2, 6)
+        assert admitted(town) == sorted(strongest[:linked])
+        assert report.facts["n_match_links_automatic"] == linked
+        assert {event for event, *_ in town.events(later(day))} == ({"merge"} if day < 5 else set())
+        customers.append(town.rows("select node_id, customer_id from identity.identifier_map order by all"))
+    # A lower limit takes nobody apart, nor does a map without its edges, as after a state was restored.
+    town.con.execute("delete from identity.edges; delete from identity.solve_inputs")
+    resolve(town, later(6), with_automatic(matching, max_links=1))
+    assert admitted(town) == sorted(strongest)
+    assert town.rows("select node_id, customer_id from identity.identifier_map order by all") == customers[-1]
+    # What is stronger comes on top; it takes nobody's place.
+    propose(town, *pairs, (spaces[0][7][0], spaces[1][7][0], 90.0), (spaces[0][8][0], spaces[1][8][0], 80.0))
+    resolve(town, later(7), with_automatic(matching, max_links=1))
+    assert admitted(town) == sorted([*strongest, (spaces[0][7][0], spaces[1][7][0])])
 
 
 def test_another_model_starts_anew_and_labels_stay(town, run, matching, later):
