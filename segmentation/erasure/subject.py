@@ -8,7 +8,10 @@ anybody can tell; identifiers that several people share belong to no customer, s
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
+
 from segmentation.identity.catalog import IdentifierRules
+from segmentation.identity.normalise import normalise_email
 from segmentation.identity.values import known_values
 from segmentation.pseudonyms import PseudonymKey
 from segmentation.sources.entities import IDENTITY_COLUMNS
@@ -95,10 +98,24 @@ def suppressed_hash(key: PseudonymKey, id_type: str, id_namespace: str, id_value
 
 
 def suppress(con: Connection, key: PseudonymKey, erasure_id: str, reason: str, at: datetime) -> None:
-    """Keep of each identifier in ``erased_nodes`` what recognises it, in ``identity.suppressions``."""
+    """Keep of each identifier in ``erased_nodes`` what recognises it, in ``identity.suppressions``.
+
+    Of addresses also what recognises each spelling in ``erased_values`` by itself: the catalog may cease to know the
+    provider that makes them one mailbox, or name the mailbox by another domain.
+    """
+    con.register("erased_addresses", pa.table({"id_value": pa.array(_addresses(con), pa.string())}))
     con.execute(
         "insert into identity.suppressions (value_hmac, id_type, key_id, reason, erasure_id, suppressed_at) "
         f"select {suppressed_hash(key, 'id_type', 'id_namespace', 'id_value')} as value_hmac, id_type, ?, ?, ?, ? "
-        "from erased_nodes",
+        "from (select id_type, id_namespace, id_value from erased_nodes union "
+        "select 'email', '', id_value from erased_addresses)",
         [key.key_id, reason, erasure_id, at],
     )
+    con.unregister("erased_addresses")
+
+
+def _addresses(con: Connection) -> list[str]:
+    """Return the normal forms of the erased spellings of addresses, whatever their providers ignore."""
+    rows = con.execute("select raw_value from erased_values where id_type = 'email' and is_certain").fetchall()
+    found = {normalise_email(raw).id_value for (raw,) in rows}
+    return sorted(address for address in found if address is not None)

@@ -1,5 +1,6 @@
 """What a source sends again about somebody who was erased never gets in, however it is spelled."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -8,6 +9,7 @@ from segmentation.contracts import ensure_schema
 from segmentation.erasure.erase import Request, erase
 from segmentation.erasure.reentry import Screening, screen
 from segmentation.errors import StrataError
+from segmentation.identity.email_providers import EmailProvider
 from segmentation.pseudonyms import load_key
 from segmentation.sources.entities import ENTITIES
 from segmentation.sources.summary import write_summary
@@ -92,6 +94,26 @@ def test_nobody_else_is_taken_for_them(erased, run, catalog, keys, named):
     done, left = _send(erased, run, catalog, keys, named | {"order_id": "kept"})
     assert done == Screening(0, 0)
     assert [order for order, _ in left] == ["kept"]
+
+
+@pytest.mark.parametrize(
+    "domains", [(), ("googlemail.com", "gmail.com")], ids=["no longer known", "other first domain"]
+)
+@pytest.mark.parametrize("sent", ["Ann.Lee@gmail.com", "annlee+shop@googlemail.com"])
+def test_an_address_is_recognised_though_its_provider_is_known_otherwise(world, run, catalog, keys, domains, sent):
+    ignored = EmailProvider(domains=("gmail.com", "googlemail.com"), ignore_dots=True, plus_addressing=True)
+    then = replace(catalog, rules=catalog.rules.model_copy(update={"email_providers": (ignored,)}))
+    others = tuple(ignored.model_copy(update={"domains": domains}) for _ in domains[:1])
+    now = replace(catalog, rules=catalog.rules.model_copy(update={"email_providers": others}))
+    world.catalog = then
+    for email in ("Ann.Lee@gmail.com", "annlee+shop@googlemail.com"):
+        world.add("orders", source_customer_id="A1", email=email)
+    world.resolve(run)
+    request = Request(world.customer("A1"), "dpo", "T-1", AT)
+    erase(world.con, then.rules, load_key(keys, "suppression"), request)
+    rows = ({"email": sent, "order_id": "back"}, {"email": "ann@gmail.com", "order_id": "other"})
+    done, left = _send(world, run, now, keys, *rows)
+    assert (done, left) == (Screening(1, 0), [("other", None)])
 
 
 def test_their_device_in_other_hands_is_unknown(erased, run, catalog, keys):
