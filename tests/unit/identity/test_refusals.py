@@ -80,5 +80,5 @@ def test_pages_tell_the_state_and_name_nobody(refused):
 def test_pages_of_nothing_are_empty(world, run):
     world.resolve(run)
     assert set(build_pages(world.con)) == {
-        "customers", "edges", "identifiers", "events", "attributions", "profile_conflicts",
+        "customers", "edges", "identifiers", "events", "attributions", "profile_conflicts", "match_candidates",
     }  # fmt: skip
