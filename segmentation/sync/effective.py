@@ -25,11 +25,21 @@ from identity.customers as customers
 where customers.status = 'active' and ({seen})
 """
 
-# What a view or a segment may need consent for.
+# What a segment may need consent for. One that left the catalog is still held until the next full delivery: what it
+# needed last is in its newest version.
 _NEEDED = """
 create or replace temp table sync_needed as
 select distinct segment_key, purpose
-from (select segment_key, unnest(purposes) as purpose from segments.catalog)
+from (
+    select segment_key, unnest(purposes) as purpose from segments.catalog
+    union all
+    select segment_key, unnest(from_json(definition -> '$.consent.purposes', '["varchar"]'))
+    from (
+        select segment_key, arg_max(definition, segment_version) as definition from segments.versions
+        where segment_key not in (select segment_key from segments.catalog)
+        group by segment_key
+    )
+)
 where purpose not in (select unnest($unconditional::varchar[]))
 """
 

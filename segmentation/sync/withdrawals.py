@@ -59,10 +59,29 @@ staying as (
     where starts_with(held.value, '{{"segments":{{') and held.customer_id not in (select customer_id from leaving)
 ),
 
+-- What nothing is known of any more has no purpose that anybody could have allowed: it is held by nobody.
+unknown as (
+    select segment_key
+    from (
+        select distinct unnest(list_transform(string_split(segments, ','), lambda e: split_part(e, '"', 2)))
+            as segment_key
+        from (select distinct segments from staying)
+    )
+    where segment_key <> ''
+        and segment_key not in (select segment_key from segments.catalog)
+        and segment_key not in (select segment_key from segments.versions)
+),
+
+asked as (
+    select segment_key, purpose from sync_needed
+    union all
+    select segment_key, null from unknown
+),
+
 losing as (
     select staying.customer_id, staying.segments, staying.groups, list(distinct needed.segment_key) as lost
     from staying
-    join sync_needed as needed on contains(staying.segments, '"' || needed.segment_key || '":')
+    join asked as needed on contains(staying.segments, '"' || needed.segment_key || '":')
     left join sync_consents as consents
         on consents.customer_id = staying.person and consents.purpose = needed.purpose
     where consents.customer_id is null

@@ -1,7 +1,7 @@
 """Withdrawn consent leaves destinations ahead of everything else, and nothing else does."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +13,9 @@ from segmentation.sync.stores.opening import open_store
 from segmentation.sync.withdrawals import deliver_withdrawals
 
 STORE = "essential.service"
+
+
+AS_OF = datetime(2026, 11, 1)
 
 
 class KilledError(Exception):
@@ -87,6 +90,39 @@ def test_who_refuses_what_a_segment_needs_leaves_the_segment_alone(asking, in_st
     assert {key: row for key, row in after.items() if key not in {"c_1", "c_3"}} == {
         key: row for key, row in before.items() if key not in {"c_1", "c_3"}
     }
+    in_step()
+
+
+def version(company, key, number, purposes):
+    definition = json.dumps({"key": key, "consent": {"purposes": purposes}})
+    row = [key, number, "h", definition, "r", AS_OF, AS_OF]
+    company.con.execute(
+        "insert into segments.versions (segment_key, segment_version, definition_hash, definition, first_run_id, "
+        "first_as_of, recorded_at) values (?, ?, ?, ?, ?, ?, ?)",
+        row,
+    )
+
+
+def test_a_segment_that_left_the_catalog_needs_what_it_needed_last(asking, in_step):
+    """Its members are held until the next full delivery, which a closed gate may put off."""
+    version(asking, "risky", 1, [])
+    version(asking, "risky", 2, ["analytics"])
+    asking.con.execute("delete from segments.catalog where segment_key = 'risky'")
+    asking.consent("c_3", "analytics", allowed=False)
+    found = withdraw(asking)
+    assert (found.removed, found.reduced) == (0, 1)
+    assert held(asking)["c_3"]["segments"] == {"standard": 1}
+    assert held(asking)["c_5"]["segments"] == {"risky": 1, "standard": 1}
+    in_step()
+
+
+def test_a_segment_of_which_nothing_is_known_leaves_everybody(asking, in_step):
+    asking.con.execute("delete from segments.catalog where segment_key = 'risky'")
+    found = withdraw(asking)
+    # Who is in an odd row is in it; c_9 is in no segment.
+    assert (found.removed, found.reduced) == (0, 4)
+    assert all("risky" not in row.get("segments", {}) for key, row in held(asking).items() if key.startswith("c_"))
+    assert held(asking)["c_3"] == {"segments": {"standard": 1}, "groups": {"tier": "standard"}}
     in_step()
 
 
