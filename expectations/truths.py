@@ -29,7 +29,8 @@ class Truth:
         repair: What to do where it does not hold.
         severity: ``critical`` closes the gate; ``warning`` is shown and recorded, and closes nothing.
         may_be_accepted: Whether a person may let one run pass where it does not hold. A truth about how
-            much is usual may be accepted; one about what is right never.
+            much is usual may be accepted, and one that only the stage's own work can repair; one about what is
+            right never.
     """
 
     name: str

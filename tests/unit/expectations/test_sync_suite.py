@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from expectations.gates import read_accepted
 from expectations.suites.sync import SUITE
 from expectations.truths import Suite
 from segmentation.contracts import ensure_schema
@@ -57,6 +58,10 @@ def good(con: Connection) -> Connection:
         "4 as delivered_seq, 'r' as commit_ref, 'r' as log_ref, 0 as rows_wrong, true as is_proven"
     )
     return con
+
+
+def test_what_only_a_delivery_can_repair_may_be_accepted() -> None:
+    assert read_accepted("deliveries_carry_their_proof") == {"deliveries_carry_their_proof"}
 
 
 def test_a_small_destination_may_change_as_it_likes(good: Connection, check: Check) -> None:

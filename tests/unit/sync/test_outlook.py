@@ -81,8 +81,7 @@ def test_without_its_proof_no_delivery_is_one(company, damage):
     company.state(damage)
     company.build()
     assert not outlook(company)["is_proven"]
-    # What the message advises: it is delivered and proven again.
-    company.state("update destinations set status = 'waiting'")
+    # What the message advises: nothing has changed, and still it is taken over, asked and proven anew.
     company.sync()
     company.build()
     assert outlook(company)["is_proven"]
