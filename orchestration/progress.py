@@ -13,6 +13,9 @@ from dagster_shared.error import SerializableErrorInfo
 
 from segmentation.errors import GateClosedError, StrataError, WarehouseBusyError
 
+#: The check of sync that closes no gate: whether every destination was told of withdrawn consent.
+WITHDRAWALS_ARRIVE = "withdrawals_arrive"
+
 
 @dataclass
 class PartProgress:
@@ -29,7 +32,7 @@ class PartProgress:
         state: ``done``, ``failed``, ``skipped`` or ``not run``.
         is_blocked: It did not start because an earlier stage's gate is closed.
         is_busy: It failed because another process held the warehouse for too long.
-        message: Why it failed.
+        message: Why it failed, and which destinations were not told of withdrawn consent.
     """
 
     name: str
@@ -82,7 +85,7 @@ class RunProgress:
                 part.is_blocked = _is_by(happened, GateClosedError)
                 part.is_busy = _is_by(happened, WarehouseBusyError)
                 if part.gate != "closed":
-                    part.message = _reason(happened)
+                    _tell(part, _reason(happened))
             elif part.state == "not run":
                 part.state = "done"
         elif kind == dg.DagsterEventType.STEP_SKIPPED and part.state != "failed":
@@ -100,18 +103,31 @@ class RunProgress:
         }
 
     def _see_gate(self, part: PartProgress, evaluation: dg.AssetCheckEvaluation) -> None:
+        if evaluation.check_name == WITHDRAWALS_ARRIVE and not evaluation.passed:
+            part.warnings += 1
+            _tell(part, f"not told who may no longer be in it: {_said(evaluation)}")
+            return
         if evaluation.asset_key.path != [part.name, "candidate"]:
             return
         if evaluation.check_name == f"{part.name}_warnings":
-            part.warnings = _count(evaluation, "failed")
+            part.warnings += _count(evaluation, "failed")
             return
         part.gate = "open" if evaluation.passed else "closed"
         part.truths = _count(evaluation, "truths")
         part.truths_passed = part.truths - _count(evaluation, "failed")
         if not evaluation.passed:
-            repair = evaluation.metadata.get("repair")
-            told = [evaluation.description, str(repair.value).replace("**", "") if repair else ""]
-            part.message = "\n".join(filter(None, told))
+            _tell(part, _said(evaluation))
+
+
+def _tell(part: PartProgress, text: str) -> None:
+    if text not in part.message:
+        part.message = "\n".join(filter(None, (part.message, text)))
+
+
+def _said(evaluation: dg.AssetCheckEvaluation) -> str:
+    repair = evaluation.metadata.get("repair")
+    told = [evaluation.description, str(repair.value).replace("**", "") if repair else ""]
+    return "\n".join(filter(None, told))
 
 
 def _count(evaluation: dg.AssetCheckEvaluation, name: str) -> int:
