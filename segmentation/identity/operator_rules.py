@@ -6,7 +6,7 @@ belong here: writing decisions (`rule_book.py`), how they are spelled (`decision
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ from segmentation.identity.decisions import (
     MustLink,
     MustNotLink,
 )
+from segmentation.identity.email_providers import find_mailbox
 from segmentation.identity.references import find_nodes
 from segmentation.run import Run
 from segmentation.warehouse import Connection, literal
@@ -177,12 +178,45 @@ def prepare_rules(con: Connection, run: Run, rules: IdentifierRules) -> Identifi
         )
     # Catalog first: where two rules set one limit and begin together, a command's is the later decision.
     in_force = [one for one in (*written, *known) if one.holds_at(run.as_of)]
-    named = {node for one in in_force for node in (*one.nodes, *one.other_nodes)}
-    require_consistent(in_force, node_types(con, named), f"identity.rules, {IDENTIFIERS_FILE}")
     write_rules(con, in_force, "identity.candidate_rules")
-    _write_pairs(con, in_force)
-    _write_blocks(con, in_force)
+    meant = _as_read_now(con, rules, in_force)
+    named = {node for one in meant for node in (*one.nodes, *one.other_nodes)}
+    require_consistent(meant, node_types(con, named), f"identity.rules, {IDENTIFIERS_FILE}")
+    _write_pairs(con, meant)
+    _write_blocks(con, meant)
     return with_limits(rules, in_force)
+
+
+def _as_read_now(con: Connection, rules: IdentifierRules, in_force: Sequence[Rule]) -> list[Rule]:
+    """Return the rules about the mailboxes that their addresses reach by the providers known now.
+
+    A decision that was taken before the catalog named a provider would be about an address that nothing is read as any
+    more. A link whose addresses are one mailbox now says nothing.
+    """
+    named = {node for one in in_force for node in (*one.nodes, *one.other_nodes)}
+    if not named or not rules.email_providers:
+        return list(in_force)
+    chosen = ", ".join(map(str, sorted(named)))
+    addresses = con.execute(
+        f"select node_id, id_value from identity.registry where id_type = 'email' and node_id in ({chosen})"
+    ).fetchall()
+    mailboxes = {node: find_mailbox(address, rules.email_providers) for node, address in addresses}
+    values = ", ".join(literal(mailbox) for mailbox in sorted(set(mailboxes.values()))) or "null"
+    registered = dict(
+        con.execute(
+            f"select id_value, node_id from identity.registry where id_type = 'email' and id_value in ({values})"
+        ).fetchall()
+    )
+    now = {node: registered.get(mailbox, node) for node, mailbox in mailboxes.items()}
+    meant = [
+        replace(
+            one,
+            nodes=tuple(sorted({now.get(node, node) for node in one.nodes})),
+            other_nodes=tuple(sorted({now.get(node, node) for node in one.other_nodes})),
+        )
+        for one in in_force
+    ]
+    return [one for one in meant if one.kind != "must_link" or len(one.nodes) > 1]
 
 
 def with_limits(rules: IdentifierRules, in_force: Sequence[Rule]) -> IdentifierRules:

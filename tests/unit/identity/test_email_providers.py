@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from segmentation.errors import CatalogProblems
 from segmentation.identity.catalog import load_identifier_rules
+from segmentation.identity.contradictions import ContradictionError
 from segmentation.identity.email_providers import EmailProvider, find_mailbox, mailbox_expression, normalisers
 from segmentation.identity.explain import resolve_customer
 from segmentation.identity.references import PUBLISHED, find_nodes
-from segmentation.warehouse import literal
+from segmentation.identity.rule_book import Draft, Signature, add_rule
+from segmentation.warehouse import literal, transaction
 
 SHIPPED = (Path(__file__).resolve().parents[3] / "catalog" / "identifiers.yml").read_text(encoding="utf-8")
 GMAIL = EmailProvider(domains=("gmail.com", "googlemail.com"), ignore_dots=True, plus_addressing=True)
@@ -103,6 +105,43 @@ def test_naming_a_provider_normalises_anew_and_nodes_stay(world, run, later):
     assert world.customer("ann.lee@gmail.com") not in customers.values()
     assert {value: world.customer(value) for value in ("1", "2")} == customers
     assert {value: world.node(value) for value in nodes} == nodes
+
+
+def _decide(world, run, draft):
+    with transaction(world.con):
+        add_rule(world.con, world.catalog.rules, draft, Signature("jo", "case 7", run.recorded_at))
+
+
+def _name_provider(world):
+    rules = world.catalog.rules.model_copy(update={"email_providers": (GMAIL,)})
+    world.catalog = replace(world.catalog, rules=rules)
+
+
+def test_decisions_about_an_address_hold_for_its_mailbox_once_the_provider_is_named(world, run, later):
+    world.add("orders", source_customer_id="1", email="ann.lee@gmail.com")
+    world.add("orders", source_customer_id="2", email="bo+shop@gmail.com")
+    world.add("orders", user_id="u3")
+    world.resolve(run)
+    _decide(world, run, Draft("block_value", nodes=(world.node("ann.lee@gmail.com"),)))
+    _decide(world, run, Draft("must_link", nodes=(world.node("bo+shop@gmail.com"), world.node("u3"))))
+    _name_provider(world)
+    world.resolve(later(1))
+    assert world.rows("select status from identity.identifiers where id_value = 'annlee@gmail.com'") == [("blocked",)]
+    assert world.customer("bo+shop@gmail.com") == world.customer("2") == world.customer("u3")
+    # The decisions stay written as they were taken.
+    kept = world.rows("select unnest(nodes) from identity.rules where kind = 'block_value'")
+    assert kept == [(world.node("ann.lee@gmail.com"),)]
+
+
+def test_a_separation_of_one_mailbox_from_itself_is_told(world, run, later):
+    for number, email in enumerate(("ann.lee@gmail.com", "annlee@gmail.com")):
+        world.add("orders", source_customer_id=str(number), email=email)
+    world.resolve(run)
+    one, other = world.node("ann.lee@gmail.com"), world.node("annlee@gmail.com")
+    _decide(world, run, Draft("must_not_link", nodes=(one,), other_nodes=(other,)))
+    _name_provider(world)
+    with pytest.raises(ContradictionError, match=f"keeps node:{other} .email. apart from itself"):
+        world.build(later(1))
 
 
 def test_without_providers_nothing_is_normalised_otherwise(catalog):
