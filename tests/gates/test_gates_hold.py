@@ -141,7 +141,13 @@ DAMAGES = (
         "strata run --from segments",
     ),
     Damage("sync", "deliveries_change_few_members", *lose("segments.membership"), "raise max_changed_ratio"),
-    Damage("sync", "deliveries_carry_their_proof", lose_proof, find_proof, "it is delivered and read back again"),
+    Damage(
+        "sync",
+        "deliveries_carry_their_proof",
+        lose_proof,
+        find_proof,
+        "asks it where it stands and writes a new receipt",
+    ),
 )
 
 
