@@ -172,7 +172,8 @@ def _readmit(
         con,
         "select node_a, node_b from links where reject_rule is null and node_a in (select node_id from contested) "
         f"group by node_a, node_b order by min(tier), -least({_MOST_DOUBLINGS}, floor(log2(max(n_obs)))), "
-        "min(first_seen_at), node_a, node_b",
+        # When the pair was first seen by its strongest evidence: a weaker row, such as a match, never moves a stronger.
+        "min({'tier': tier, 'seen_at': first_seen_at}).seen_at, node_a, node_b",
     )
     con.unregister("contested")
     bars = con.execute("select node_a, node_b, rule_id from operator_bars").fetchall()

@@ -385,6 +385,20 @@ def test_a_run_adds_no_more_than_the_catalog_allows_and_keeps_what_it_added(town
     assert admitted(town) == sorted([*strongest, (spaces[0][7][0], spaces[1][7][0])])
 
 
+def test_a_label_moves_no_evidence_of_a_source_forward(town, run, matching, later):
+    town.add("events", event_type="login", user_id="second")
+    for user in ({}, {"user_id": "first"}, {"user_id": "second"}):
+        town.add("form_submissions", email="both@home.example", **user)
+    resolve(town, run, matching)
+    assert town.customer("both@home.example") == town.customer("first") != town.customer("second")
+    label(town, "match", pair_of(town, "second", "both@home.example"))
+    build_candidate(town.con, later(1), town.catalog, matching=matching, full=True)
+    anew = town.rows("select node_id, customer_id from identity.candidate_identifier_map order by all")
+    resolve(town, later(1), matching)
+    assert town.rows("select node_id, customer_id from identity.identifier_map order by all") == anew
+    assert town.customer("both@home.example") == town.customer("first") != town.customer("second")
+
+
 def test_another_model_starts_anew_and_labels_stay(town, run, matching, later):
     resolve(town, run, matching)
     label(town, "match")
