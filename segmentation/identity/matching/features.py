@@ -13,7 +13,8 @@ from segmentation.identity.matching.kinds import Feature
 from segmentation.identity.matching.names import root_forms
 from segmentation.warehouse import Connection
 
-#: Values that fewer records have than this are as good as unique: all of them count with their average frequency.
+#: Values that fewer customers have than this are as good as unique: all of them count with their average frequency, and
+#: none of them gets into a model, which outlives whoever is erased.
 MIN_COUNT = 5
 #: Values of a column whose frequency is kept, the most frequent ones.
 MAX_VALUES = 2_000
@@ -57,13 +58,25 @@ def write_cleaned(con: Connection, relation: str, features: Sequence[Feature], t
     con.unregister("short_forms")
 
 
-def count_frequencies(con: Connection, cleaned: str, features: Sequence[Feature]) -> dict[str, Frequencies]:
-    """Return how often the values of each column occur whose frequency counts."""
+def count_frequencies(
+    con: Connection, cleaned: str, features: Sequence[Feature], holders: str = ""
+) -> dict[str, Frequencies]:
+    """Return how often the values of each column occur whose frequency counts.
+
+    Args:
+        con: Where the cleaned records are.
+        cleaned: Table of `write_cleaned`.
+        features: Say which columns.
+        holders: Table with the ``holder`` of each ``record_id``: of one holder's records each value counts once towards
+            `MIN_COUNT`. Without it, or for a record that it lacks, a record is its own holder.
+    """
+    joined = f"{cleaned} left join {holders} using (record_id)" if holders else cleaned
+    holder = "coalesce(holder, 'record ' || record_id)" if holders else "record_id"
     found = {}
     for column in frequency_columns(features):
         rows = con.execute(
-            f"select {column}, count(*) as n from {cleaned} where {column} is not null group by 1 "
-            f"having count(*) >= {MIN_COUNT} order by n desc, 1 limit {MAX_VALUES}"
+            f"select {column}, count(*) as n from {joined} where {column} is not null group by 1 "
+            f"having count(distinct {holder}) >= {MIN_COUNT} order by n desc, 1 limit {MAX_VALUES}"
         ).fetchall()
         total, distinct = con.execute(f"select count({column}), count(distinct {column}) from {cleaned}").fetchall()[0]
         others, other_values = total - sum(n for _, n in rows), distinct - len(rows)

@@ -47,7 +47,13 @@ class Learned:
 
 
 def learn(
-    con: Connection, relation: str, kinds: Mapping[str, str], *, seed: int = 1, keys: Sequence[Key] = ()
+    con: Connection,
+    relation: str,
+    kinds: Mapping[str, str],
+    *,
+    seed: int = 1,
+    keys: Sequence[Key] = (),
+    holders: str = "",
 ) -> Learned:
     """Learn a model; writes temporary tables of its own where the connection points, and drops them.
 
@@ -57,6 +63,8 @@ def learn(
         kinds: Kind of each attribute, by name. Attributes that hold nothing, or one value alone, are left out.
         seed: Decides the samples; the same records and seed give the same model.
         keys: Keys to choose from; without any, all that the attributes offer.
+        holders: Table with the ``holder`` of each ``record_id``: a value is kept only where several have it. Without
+            it each record counts as somebody.
 
     Raises:
         StrataError: There is too little to learn from.
@@ -77,7 +85,7 @@ def learn(
     features = features_of(kinds)
     if not features:
         raise _refused("no attribute tells records apart", "values in the columns that catalog/matching.yml names")
-    frequencies = count_frequencies(con, "learn_cleaned", features)
+    frequencies = count_frequencies(con, "learn_cleaned", features, holders)
     write_features(con, "learn_cleaned", frequencies, "learn_features")
     costs = choose_keys(con, "learn_cleaned", keys or possible_keys(features, dict(kinds)), records / sampled)
     if not costs:

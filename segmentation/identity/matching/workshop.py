@@ -99,7 +99,12 @@ def train(con: Connection, run: Run, rules: IdentifierRules, definition: Matchin
     write_records(con, run, rules, definition, "match_taught")
     try:
         with workshop(con, "match_taught") as own:
-            learned = learn(own, "records", definition.attributes, seed=definition.seed)
+            customers = (
+                "select node_id as record_id, customer_id as holder from identity.identifier_map "
+                "where node_id in (select record_id from match_taught)"
+            )
+            hand_over(con, customers, own, "holders")
+            learned = learn(own, "records", definition.attributes, seed=definition.seed, holders="holders")
     finally:
         con.execute("drop table match_taught")
     return model_of(learned, {"as_of": f"{run.as_of}", "trained_at": f"{run.recorded_at}", "seed": definition.seed})

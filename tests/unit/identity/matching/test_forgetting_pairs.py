@@ -1,10 +1,13 @@
-"""Who is forgotten leaves no pair, no label and no record of what was compared."""
+"""Who is forgotten leaves no pair, no label, no record of what was compared, and no name in a model."""
 
 from datetime import datetime
+
+import pytest
 
 from segmentation.erasure.erase import Request, erase
 from segmentation.identity.candidate import build_candidate
 from segmentation.identity.matching.labels import Pair, add_label, draw_sample
+from segmentation.identity.matching.workshop import train
 from segmentation.identity.publish import publish
 from segmentation.identity.rule_book import Signature
 from segmentation.pseudonyms import PseudonymKey
@@ -55,3 +58,17 @@ def test_pairs_and_labels_of_the_forgotten_vanish(world, run, matching, later, c
     resolve(later(1))
     assert naming(forgotten) == [0, 0, 0]
     assert world.rows(f"select count(*) from identity.match_records where node_id = {forgotten}") == [(0,)]
+
+
+@pytest.mark.parametrize(("customers", "is_kept"), [(1, False), (4, False), (5, True)])
+def test_a_model_keeps_values_that_several_customers_have(world, run, matching, customers, is_kept):
+    settle(world, 200)
+    for number in range(6):
+        world.add("customer_records", source=f"desk{number}", source_customer_id=f"A{number}", first_name="Annegret",
+                  last_name="Kesselring", birth_date="1961-04-17", user_id=f"u{number % customers}")  # fmt: skip
+    world.resolve(run)
+    assert len({world.customer(f"A{number}") for number in range(6)}) == customers
+    model = train(world.con, run, world.catalog.rules, matching.definition)
+    kept = {value for known in model.frequencies.values() for value in known.shares}
+    assert kept
+    assert ("kesselring" in kept) is is_kept
