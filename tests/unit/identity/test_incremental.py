@@ -18,8 +18,10 @@ from segmentation.identity.publish import publish
 from segmentation.identity.rule_book import Draft, Signature, add_rule, end_rule
 from segmentation.identity.tables import DIFFERENTIAL
 from segmentation.pseudonyms import PseudonymKey
+from segmentation.sources.entities import ENTITIES
 from segmentation.warehouse import transaction
 
+_ENTITIES = ("orders", "events", "customer_records", "consent_events")
 _COLUMNS = ("user_id", "email", "device_id", "anonymous_id", "source_customer_id")
 _TABLES = {
     "identifier_map": "node_id",
@@ -36,7 +38,12 @@ _TABLES = {
 #: Figures of the work that was done, not of its result.
 _OF_THE_WORK = "identifiers_resolved, edges_tried_singly, new_values, values_by_python, new_identifiers"
 
-_ROW = st.dictionaries(st.sampled_from(_COLUMNS), st.integers(0, 6), min_size=1, max_size=3)
+_ROW = st.tuples(
+    st.dictionaries(st.sampled_from(_COLUMNS), st.integers(0, 6), min_size=1, max_size=3),
+    # As what: a record says of its address whether it is verified, a decision about consent whether it agrees.
+    st.sampled_from(["activity", "activity", "customer_records", "consent_events"]),
+    st.booleans(),
+)
 #: What people decide: about the identifiers, rules or customers that stand at these places, if there are any.
 _DECISION = st.tuples(
     st.sampled_from(
@@ -115,8 +122,19 @@ def _decide(world, run, what, first, second):
 def _reset(world):
     world.con.execute("drop schema if exists identity cascade")
     world.con.execute("drop schema if exists ops cascade")
-    for entity in ("orders", "events", "customer_records"):
+    for entity in _ENTITIES:
         world.clear(entity)
+
+
+def _add(world, row, entity, says_so):
+    values = {name: _value(name, value) for name, value in row.items()}
+    if entity == "customer_records":
+        fits = {name: value for name, value in values.items() if name in ENTITIES[entity].column_names}
+        world.add(entity, **{"source_customer_id": "s0", "email_is_verified": says_so, **fits})
+    elif entity == "consent_events":
+        world.add(entity, purpose="analytics", consent_state="granted" if says_so else "denied", **values)
+    else:
+        world.add("orders" if "source_customer_id" in row or "email" in row else "events", **values)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -127,9 +145,8 @@ def test_any_sequence_of_days_gives_what_a_full_solve_gives(world, later, catalo
         for decision in decisions if number else ():
             _decide(world, later(number), *decision)
         for row in rows:
-            values = {name: _value(name, value) for name, value in row.items()}
-            world.add("orders" if "source_customer_id" in row or "email" in row else "events", **values)
-        for entity in ("orders", "events"):
+            _add(world, *row)
+        for entity in _ENTITIES:
             world.con.execute(f"delete from sources.{entity} where line % 10 in (select unnest(?))", [sorted(gone)])
         rules = _catalog(catalog, limits["max_nodes"], limits["degree"])
         full, incremental, _ = _build_both(world, later(number), rules)
