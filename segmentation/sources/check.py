@@ -156,7 +156,7 @@ def _place_below(landing: Path | None, path: Path) -> Path | None:
     if landing is None:
         return None
     # Not resolved: that would follow the links that are looked for.
-    named, root = Path(os.path.abspath(path)), landing.resolve()  # noqa: PTH100
+    named, root = Path(os.path.abspath(path)), landing.resolve()  # noqa: PTH100 - resolves no link
     return next((named.relative_to(folder) for folder in named.parents if folder.resolve() == root), None)
 
 
