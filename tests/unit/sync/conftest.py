@@ -339,3 +339,23 @@ def copy_programs(home: Path) -> Path:
 def sync_tools() -> ModuleType:
     """This module, for fixtures and tests that open companies themselves."""
     return sys.modules[__name__]
+
+
+@pytest.fixture(scope="module")
+def kill() -> Iterator[Callable[[Path, str, int], int]]:
+    """Run a sync in another process and kill it at a point; return the signal that ended it."""
+    worker = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("crash_worker.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def ask(folder: Path, point: str, passage: int) -> int:
+        worker.stdin.write(f"{folder}\t{point}\t{passage}\n")
+        worker.stdin.flush()
+        return int(worker.stdout.readline())
+
+    yield ask
+    worker.stdin.close()
+    assert worker.wait(timeout=30) == 0

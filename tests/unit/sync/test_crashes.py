@@ -2,9 +2,6 @@
 
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,26 +44,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
             company.member(f"c_{n}", "vip")
         company.segment("brand_new")
     return folder
-
-
-@pytest.fixture(scope="module")
-def kill() -> Iterator[Callable[[Path, str, int], int]]:
-    """Run a sync in another process and kill it at a point; return the signal that ended it."""
-    worker = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("crash_worker.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-    def ask(folder: Path, point: str, passage: int) -> int:
-        worker.stdin.write(f"{folder}\t{point}\t{passage}\n")
-        worker.stdin.flush()
-        return int(worker.stdout.readline())
-
-    yield ask
-    worker.stdin.close()
-    assert worker.wait(timeout=30) == 0
 
 
 @pytest.fixture

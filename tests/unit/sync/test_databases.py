@@ -2,10 +2,8 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -293,26 +291,6 @@ def test_a_large_load_and_its_read_back_come_in_parts(company, in_step):
     company.member("c_5000", "vip")
     assert company.sync().rows["online_store written"] == 1
     in_step()
-
-
-@pytest.fixture(scope="module")
-def kill() -> Iterator[Callable[[Path, str, int], int]]:
-    """Run a sync in another process and kill it at a point; return the signal that ended it."""
-    worker = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("crash_worker.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-    def ask(folder: Path, point: str, passage: int) -> int:
-        worker.stdin.write(f"{folder}\t{point}\t{passage}\n")
-        worker.stdin.flush()
-        return int(worker.stdout.readline())
-
-    yield ask
-    worker.stdin.close()
-    assert worker.wait(timeout=30) == 0
 
 
 # SQLite is killed at more points in test_crashes.py.

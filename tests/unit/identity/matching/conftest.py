@@ -19,7 +19,7 @@ from segmentation.identity.publish import publish
 from segmentation.run import Run
 from segmentation.warehouse import Connection
 
-from .town import settle
+from .town import ANNA, ANNA_AGAIN, settle
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -74,3 +74,19 @@ def matching(catalog, new_world) -> Matching:
         publish(con, run)
         model = train(con, run, catalog.rules, definition)
     return Matching(definition, replace(model, version=1))
+
+
+@pytest.fixture
+def town(world):
+    """A small town, and Anna in it, whom two sources know by nothing that they share."""
+    settle(world, 120)
+    world.add("customer_records", source="crm", source_customer_id="A1", **ANNA)
+    world.add("customer_records", source="shop", source_customer_id="A2", email="anna@shop.example", **ANNA_AGAIN)
+    return world
+
+
+@pytest.fixture
+def city(world):
+    """A town with pairs enough to draw from."""
+    settle(world, 400)
+    return world
