@@ -45,7 +45,7 @@ format: $(STAMP) ## Format code and SQL.
 docs: $(STAMP) ## Write the dbt documentation site to data/dbt.
 	@$(BIN)/strata docs
 
-bench: $(STAMP) ## Measure the chain at 10k, 100k and 1M customers (about an hour).
+bench: $(STAMP) ## Measure the chain at 10k, 100k and 1M customers (about a quarter of an hour).
 	@$(BIN)/python -m benchmarks.chain
 
 lock: ## Pin every dependency again (needs uv).

@@ -43,7 +43,7 @@ _INTRODUCTION = (
 )
 
 _REPEAT = """```
-make bench                                            # all sizes, about an hour
+make bench                                            # all sizes, about a quarter of an hour
 python -m benchmarks.chain --customers 10000,100000   # smaller
 python -m benchmarks.chain --help                     # repeats, folders, figures as JSON
 ```"""
