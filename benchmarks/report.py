@@ -252,7 +252,7 @@ def _orchestration(found: dict[str, Any] | None) -> str:
     return (
         f"## Orchestration, {found['customers']:,} customers\n\n"
         f"{_table(('', 'wall s', 'CPU s', 'peak MiB'), rows)}\n\n"
-        "The overhead is loading Dagster, dbt and Great Expectations, parsing the dbt project the first time, all "
+        "The overhead is loading Dagster, dbt and Great Expectations, all "
         f"gates, records and metadata. CPU seconds of the stages by themselves: {work}."
     )
 
