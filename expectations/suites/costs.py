@@ -17,6 +17,54 @@ DRIVERS = "candidate_drivers_daily"
 _BUG = "report it with the sample rows: allocation must not lose or invent money"
 _CHARGE = "source, origin_charge_id"
 
+#: A segment that splits costs is judged by what it pays, another by all that its members cause. The cost of a member
+#: is judged from as many members on as a figure needs to tell nothing of one of them.
+_FEWEST_MEMBERS = 20
+_OVER_CEILING = f"""
+select segment_key, allocation_view, cost_micros, per_month_micros, cost_per_member_micros, per_member_micros
+from (
+    select
+        limits.segment_key,
+        limits.allocation_view,
+        limits.per_month_micros,
+        limits.per_member_micros,
+        costs.cost_micros,
+        case
+            when members.average >= {_FEWEST_MEMBERS} then round(costs.cost_micros / members.average)::hugeint
+        end as cost_per_member_micros
+    from (
+        select
+            segment_key,
+            if(group_key = (select costing_group from costs.candidate), 'exclusive', 'full') as allocation_view,
+            ((definition ->> '$.cost_ceiling.per_month')::decimal(24, 6) * 1000000)::hugeint as per_month_micros,
+            ((definition ->> '$.cost_ceiling.per_member')::decimal(24, 6) * 1000000)::hugeint as per_member_micros
+        from segments.catalog
+        where is_evaluated and definition ->> '$.cost_ceiling' is not null
+    ) as limits
+    inner join (
+        select segment_key, allocation_view, sum(allocated_effective_micros) as cost_micros
+        from {{batch}}
+        where date_trunc('month', incurred_date) = (select date_trunc('month', max(incurred_date)) from {{batch}})
+        group by segment_key, allocation_view
+    ) as costs using (segment_key, allocation_view)
+    left join (
+        select
+            segment_key,
+            allocation_view,
+            sum(quantity) / (
+                select count(distinct driver_date) from costs.candidate_drivers_daily
+                where driver_key = 'members'
+                    and date_trunc('month', driver_date)
+                    = (select date_trunc('month', max(incurred_date)) from {{batch}})
+            ) as average
+        from costs.candidate_drivers_daily
+        where driver_key = 'members'
+            and date_trunc('month', driver_date) = (select date_trunc('month', max(incurred_date)) from {{batch}})
+        group by segment_key, allocation_view
+    ) as members using (segment_key, allocation_view)
+) where cost_micros > per_month_micros or cost_per_member_micros > per_member_micros
+"""
+
 SUITE = Suite(
     "costs",
     (
@@ -190,6 +238,14 @@ SUITE = Suite(
             "select subject, finding_date, found_quantity from {batch} where finding = 'negative_driver'",
             expected="no negative usage record; those found count as 0",
             repair="correct the usage at its source: strata check-source FILE",
+            severity="warning",
+        ),
+        holds_nowhere(
+            "segments_cost_what_they_may",
+            ALLOCATIONS,
+            _OVER_CEILING,
+            expected="in the newest month of the bill, no segment above the cost_ceiling of its definition",
+            repair="see what it pays for in costs.allocations; then correct its use, or its cost_ceiling",
             severity="warning",
         ),
     ),

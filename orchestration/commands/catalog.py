@@ -15,16 +15,11 @@ from segmentation.sources.check import FileCheck
 
 def find_problems(settings: Settings) -> list[CatalogProblem]:
     """Return every problem in the catalog, over all of its files."""
-    from segmentation.costs.pools import check_segments, load_pools
-    from segmentation.features.contract import load_contract
     from segmentation.identity.catalog import load_identifier_rules
     from segmentation.identity.matching.catalog import load_matching
     from segmentation.identity.profile_rules import load_profile_rules
     from segmentation.identity.purposes import load_purposes
-    from segmentation.segments.catalog import read_catalog
-    from segmentation.segments.compiled import CatalogSegment
     from segmentation.sources.mapping import load_mappings
-    from segmentation.sync import catalog as destinations
 
     folder = settings.catalog
     problems: list[CatalogProblem] = []
@@ -42,33 +37,61 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
     check(lambda: load_purposes(folder))
     check(lambda: load_profile_rules(folder))
     check(lambda: load_matching(folder, models=settings.matching_models_folder))
-    segments: list[CatalogSegment] = []
-
-    def check_segment_files() -> None:
-        catalog, found = read_catalog(folder, load_contract(settings.dbt_project), now().date())
-        segments.extend(catalog.segments.values())
-        problems.extend(found)
-
-    check(check_segment_files)
-    keys = {path.stem for path in (folder / "segments").glob("*.yml")}
-
-    def check_pools() -> None:
-        check_segments(load_pools(folder / "cost_pools.yml"), keys)
-
-    def check_destinations() -> None:
-        from assets.sync import read_destinations
-
-        found = read_destinations(settings)
-        problems.extend(destinations.find_disagreements(found, segments))
-        destinations.check_segments(found, sorted(keys))
-
-    check(check_pools)
-    check(check_destinations)
+    for segment_check in _segment_checks(settings, problems):
+        check(segment_check)
     # Several stages read purposes: what is wrong with them is told once.
     told: dict[tuple[str, int, str], CatalogProblem] = {}
     for problem in problems:
         told.setdefault((Path(problem.file).name, problem.line, problem.what), problem)
     return list(told.values())
+
+
+def _segment_checks(settings: Settings, problems: list[CatalogProblem]) -> list[Callable[[], None]]:
+    """Return the checks of segments and of all that names them, in order; they add to ``problems``, or raise."""
+    from segmentation.costs.pools import check_segments, load_pools
+    from segmentation.features.contract import load_contract
+    from segmentation.segments.catalog import read_catalog
+    from segmentation.segments.compiled import CatalogSegment
+    from segmentation.segments.tombstones import check_tombstones, published_files, read_tombstones
+    from segmentation.segments.usages import Usage, check_departures, usages_in_catalog
+    from segmentation.sync import catalog as destinations
+
+    folder = settings.catalog
+    segments: dict[str, CatalogSegment] = {}
+    usages: list[Usage] = []
+    keys = {path.stem for path in (folder / "segments").glob("*.y*ml")}
+
+    def check_segment_files() -> None:
+        catalog, found = read_catalog(folder, load_contract(settings.dbt_project), now().date())
+        segments.update(catalog.segments)
+        usages.extend(usages_in_catalog(catalog.segments, catalog.groups))
+        problems.extend(found)
+
+    def check_pools() -> None:
+        pools = load_pools(folder / "cost_pools.yml")
+        named = pools.named_segments.items()
+        usages.extend(Usage(key, "a cost pool", pools.where(place)) for key, place in named)
+        check_segments(pools, keys)
+
+    def check_destinations() -> None:
+        from assets.sync import read_destinations
+
+        found = read_destinations(settings)
+        usages.extend(Usage(*usage) for one in found for usage in destinations.listed_segments(one))
+        problems.extend(destinations.find_disagreements(found, segments.values()))
+        destinations.check_segments(found, sorted(keys))
+
+    def check_keys() -> None:
+        graves, files = {}, {}
+        if settings.warehouse.published_path.exists():
+            with settings.warehouse.read() as con:
+                graves, files = read_tombstones(con), published_files(con)
+        problems.extend(check_tombstones(segments, graves))
+        # A file that is there but can't be read is not gone.
+        gone = {key: file for key, file in files.items() if key not in keys}
+        problems.extend(check_departures(segments, gone, usages))
+
+    return [check_segment_files, check_pools, check_destinations, check_keys]
 
 
 def _problem(error: CatalogError) -> CatalogProblem:

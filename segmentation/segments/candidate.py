@@ -18,6 +18,7 @@ from segmentation.segments.decisions import FEATURES, decide, is_live
 from segmentation.segments.overrides import resolve_overrides
 from segmentation.segments.publications import Publication, latest_publication
 from segmentation.segments.rule_sql import to_sql
+from segmentation.segments.tombstones import refuse_used_keys
 from segmentation.warehouse import Connection, count, table_exists, transaction
 
 _CATALOG = """
@@ -89,12 +90,14 @@ def build_candidate(con: Connection, run: Run, catalog: Catalog) -> StageReport:
     Raises:
         CandidateError: The features are missing, lack a column, hold a customer twice or describe another
             moment than the run, or a later moment has been published already.
+        CatalogProblems: A segment takes the key of another one that ran and is gone.
     """
     contracts.ensure_schema(con, "identity")
     contracts.ensure_schema(con, "segments")
     _check_features(con, run, catalog)
     last = latest_publication(con)
     _check_order(run, last)
+    refuse_used_keys(con, catalog)
     features = contracts.latest_candidate(con, "features", published=True)
     with transaction(con):
         population = count(con, FEATURES)

@@ -22,6 +22,10 @@ from segmentation.segments.definitions import Groups, Segment
 from segmentation.segments.kinds import Contract, TypedFeatures, column_types
 from segmentation.segments.rule_sql import to_text
 
+#: Keys that definitions got after the first ones were published: where they say nothing they are left out of the
+#: normal form, so that an upgrade alone makes no new version.
+_LATER_KEYS = ("slo", "cost_ceiling")
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -105,6 +109,9 @@ def groups_json_schema() -> dict[str, Any]:
 def normal_form(definition: Segment, condition: Condition | None) -> dict[str, Any]:
     """Return a definition such that formatting, comments, key order and the rule's wording make no difference."""
     facts = definition.model_dump(mode="json")
+    for name in _LATER_KEYS:
+        if facts[name] is None:
+            del facts[name]
     facts["rule"] = None if condition is None else to_text(condition)
     facts["consent"]["purposes"] = sorted(set(facts["consent"]["purposes"]))
     facts["destinations"] = sorted(set(facts["destinations"]))

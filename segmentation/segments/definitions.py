@@ -7,10 +7,20 @@ these models.
 
 import re
 from datetime import date
+from decimal import Decimal
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from segmentation.complaints import tell
 
@@ -21,6 +31,20 @@ Purpose = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-
 
 #: Where list files lie: in one folder of the catalog, so that no entry leads anywhere else.
 _LIST_FILE = r"^lists/[A-Za-z0-9_.-]+\.csv$"
+
+
+def _exact(value: object) -> object:
+    """Take a YAML number by its written digits, so that 0.1 means one tenth."""
+    return Decimal(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+#: Money in units of the reporting currency; micros are the finest part of it that is counted.
+Money = Annotated[
+    Decimal,
+    BeforeValidator(_exact),
+    Field(gt=0, max_digits=18, decimal_places=6),
+    PlainSerializer(lambda amount: f"{amount.normalize():f}", return_type=str, when_used="json"),
+]
 
 Objective = Literal["activation", "retention", "reengagement", "expansion", "advocacy", "insight", "protection"]
 Severity = Literal["critical", "standard", "low"]
@@ -110,6 +134,37 @@ class Guards(_Model):
         return self
 
 
+class Slo(_Model):
+    """What members are promised of the service. It is recorded and shown; nothing measures it yet."""
+
+    availability: float | None = Field(
+        None, gt=0, lt=1, description="Share of members' requests that are answered without an error of ours."
+    )
+    latency_p95_ms: int | None = Field(
+        None, ge=1, description="Milliseconds within which 95 % of members' requests are answered."
+    )
+    window_days: int = Field(30, ge=1, le=366, description="Days over which it is judged.")
+
+    @model_validator(mode="after")
+    def _promises_something(self) -> Self:
+        if self.availability is None and self.latency_p95_ms is None:
+            raise ValueError("an slo gives availability, latency_p95_ms, or both")
+        return self
+
+
+class CostCeiling(_Model):
+    """What a segment may cost in a calendar month, in the reporting currency; more is a warning of the costs gate."""
+
+    per_month: Money | None = Field(None, description="All of its cost.")
+    per_member: Money | None = Field(None, description="Its cost by the average of its daily members.")
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.per_month is None and self.per_member is None:
+            raise ValueError("a cost_ceiling gives per_month, per_member, or both")
+        return self
+
+
 class Segment(_Model):
     """One segment: who is in it, why it exists, what is done about it and who answers for it."""
 
@@ -125,7 +180,9 @@ class Segment(_Model):
     lifecycle: Lifecycle = "draft"
     review_by: date | None = Field(None, description="Day by which the owner looks at it again.")
     expires_on: date | None = Field(None, description="First day without members.")
-    kind: Literal["rule", "list", "hybrid"] = Field("rule", description="rule, list, or hybrid for both.")
+    kind: Literal["rule", "list", "hybrid"] = Field(
+        "rule", description="rule, list, or hybrid for both. Not there yet: model, for machine-learned segments."
+    )
     rule: str | None = Field(None, description="A boolean SQL expression over features.")
     include: list[ListEntry] = Field(default_factory=list, description="Members whatever the rule says.")
     exclude: list[ListEntry] = Field(default_factory=list, description="Never members; stronger than include.")
@@ -135,11 +192,24 @@ class Segment(_Model):
     residency: list[Text] = Field(default_factory=list, description="Regions whose residents may be members.")
     guards: Guards = Field(default_factory=Guards)
     destinations: list[Key] = Field(default_factory=list)
+    slo: Slo | None = None
+    cost_ceiling: CostCeiling | None = None
 
     @property
     def is_evaluated(self) -> bool:
         """Whether its lifecycle lets it have members."""
         return self.lifecycle in {"active", "deprecated"}
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _is_built(cls, kind: object) -> object:
+        if kind == "model":
+            raise tell(
+                "segments of kind model, which a trained model decides, are not there yet",
+                expected="rule, list or hybrid",
+                repair="write a rule over the features that the model would read, or list the customers",
+            )
+        return kind
 
     @field_validator("rule", mode="before")
     @classmethod

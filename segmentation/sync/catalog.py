@@ -143,6 +143,13 @@ def check_segments(destinations: Sequence[DestinationBase], known_segments: Sequ
     refuse(problems)
 
 
+def listed_segments(destination: DestinationBase) -> Iterator[tuple[str, str, str]]:
+    """Yield each segment that a destination lists: its key, what names it, and the place as ``file:line``."""
+    file, _ = _declared_at(destination)
+    for key, line in destination.listed_at.items():
+        yield key, f"destination {destination.name}", f"{file}:{line}"
+
+
 def find_disagreements(
     destinations: Sequence[DestinationBase], segments: Iterable[CatalogSegment]
 ) -> Iterator[CatalogProblem]:

@@ -7,6 +7,7 @@ import pytest
 
 from orchestration.commands.catalog import find_problems
 from orchestration.settings import ROOT, Settings
+from segmentation import contracts
 
 #: File of the catalog, what is changed in it, and what a person is then told.
 MISTAKES = (
@@ -54,6 +55,32 @@ def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_a_segment_that_is_used_can_not_be_retired(settings: Settings) -> None:
+    edit(settings.catalog / "segments" / "tier_vip.yml", "lifecycle: active", "lifecycle: retired")
+    (problem,) = [one for one in find_problems(settings) if "tier_vip is retired" in one.what]
+    pools = (settings.catalog / "cost_pools.yml").read_text(encoding="utf-8").splitlines()
+    line = next(number for number, text in enumerate(pools, start=1) if "vip: tier_vip" in text)
+    assert f"a cost pool ({settings.catalog / 'cost_pools.yml'}:{line})" in problem.what
+    assert problem.where.endswith("segments/tier_vip.yml:12")
+
+
+def test_a_used_key_is_told_from_what_is_published(settings: Settings) -> None:
+    with settings.warehouse.write() as con:
+        contracts.ensure_schema(con, "segments")
+        con.execute(
+            "insert into segments.versions values ('promising', 3, 'x', '{\"rule\": \"is_known\"}', null, 'r', "
+            "timestamp '2026-01-01', timestamp '2026-01-01'), ('gone', 1, 'x', '{}', null, 'r', "
+            "timestamp '2026-01-01', timestamp '2026-01-01')"
+        )
+        settings.warehouse.publish_copy(
+            con, [("segments", "versions"), ("segments", "catalog"), ("segments", "sizes_daily")]
+        )
+    edit(settings.catalog / "destinations.yml", "segments: all", "segments:\n      - promising\n      - gone")
+    problems = [problem.what for problem in find_problems(settings) if problem.severity == "error"]
+    assert [what for what in problems if what.startswith("the key promising belonged to another segment")]
+    assert [what for what in problems if what.startswith("gone is removed, but it is used in 1 place")]
 
 
 def test_a_destination_and_a_segment_that_disagree_are_both_told(settings: Settings) -> None:

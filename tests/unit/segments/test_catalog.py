@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from segmentation.errors import CatalogProblem, CatalogProblems
-from segmentation.segments.catalog import groups_json_schema, json_schema, load_catalog, validate_catalog
+from segmentation.segments.catalog import groups_json_schema, json_schema, load_catalog, normal_form, validate_catalog
 
 GROUPS = "groups:\n  - {key: tier, name: Tier, description: Service., costing: true}\n"
 
@@ -246,11 +246,23 @@ def test_formatting_comments_and_wording_do_not_make_another_definition(company)
     assert (first.definition_hash, first.membership_hash) == (second.definition_hash, second.membership_hash)
 
 
+def test_keys_of_a_later_release_make_no_new_version_where_they_say_nothing(company) -> None:
+    company.write("vip", "is_known")
+    assert {"slo", "cost_ceiling"}.isdisjoint(normal_form(company.catalog().segments["vip"].definition, None))
+    first = company.catalog().segments["vip"].definition_hash
+    company.write("vip", "is_known", cost_ceiling="{per_month: 1200}")
+    with_ceiling = company.catalog().segments["vip"].definition_hash
+    company.write("vip", "is_known", cost_ceiling="{per_month: 1200.00}")
+    assert first != with_ceiling == company.catalog().segments["vip"].definition_hash
+
+
 @pytest.mark.parametrize(
     ("change", "decides"),
     [
         ({"description": "Other words."}, False),
         ({"destinations": "[x]"}, False),
+        ({"slo": "{availability: 0.999, latency_p95_ms: 300}"}, False),
+        ({"cost_ceiling": "{per_month: 1200.50, per_member: 0.1}"}, False),
         ({"rule": "orders_90d >= 4"}, True),
         ({"consent": "{purposes: [marketing]}"}, True),
         ({"residency": "[eu]"}, True),
@@ -288,7 +300,12 @@ def test_the_schema_for_editors_knows_every_key(company) -> None:
         ({"exclude": "[{reason: x}]"}, "true", "exactly one of customer, identifier, file"),
         ({"exclude": "[{customer: c_1}]"}, "true", "needs a reason"),
         ({"exclude": "[{file: lists/x.csv}]"}, "true", "the list file does not exist"),
-        ({"kind": "model"}, "true", "input should be 'rule', 'list' or 'hybrid'"),
+        ({"kind": "model"}, "true", "kind model, which a trained model decides, are not there yet"),
+        ({"slo": "{window_days: 7}"}, "true", "an slo gives availability, latency_p95_ms, or both"),
+        ({"slo": "{availability: 1}"}, "true", "slo.availability: input should be less than 1"),
+        ({"cost_ceiling": "{}"}, "true", "a cost_ceiling gives per_month, per_member, or both"),
+        ({"cost_ceiling": "{per_month: 0}"}, "true", "cost_ceiling.per_month: input should be greater than 0"),
+        ({"cost_ceiling": "{per_month: 0.0000001}"}, "true", "no more than 6 decimal places"),
         ({"entity": "account"}, "true", "input should be 'customer'"),
     ],
 )
