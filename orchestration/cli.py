@@ -20,6 +20,7 @@ from orchestration.commands import (
     erasure,
     identity,
     matching,
+    prune,
     quarantine,
     run,
     sample,
@@ -45,6 +46,7 @@ app.command("validate")(catalog.validate)
 app.command("check-source")(catalog.check_source)
 app.command("quarantine")(quarantine.quarantine)
 app.command("segments")(customers.segments)
+app.command("prune")(prune.prune)
 app.command("explain")(customers.explain)
 app.command("lookup")(customers.lookup)
 app.add_typer(identity.group)

@@ -21,6 +21,7 @@ from orchestration.dbt_project import StrataTranslator, load_project
 from orchestration.executors import build_executor
 from orchestration.jobs import REFRESH_ALL, Assets, build_jobs
 from orchestration.matching_training import train_matching
+from orchestration.monthly_review import review_catalog
 from orchestration.resources import StrataResource
 from orchestration.schedules import build_schedules
 from orchestration.settings import Settings
@@ -55,7 +56,7 @@ def build_definitions(settings: Settings, parts: dict[str, Assets] | None = None
     return dg.Definitions(
         assets=[asset for part in parts.values() for asset in part],
         asset_checks=build_gate_checks(),
-        jobs=[*build_jobs(settings, parts), train_matching],
+        jobs=[*build_jobs(settings, parts), train_matching, review_catalog],
         schedules=build_schedules(settings),
         sensors=[
             build_arrival_sensor(settings, REFRESH_ALL),

@@ -150,6 +150,18 @@ def listed_segments(destination: DestinationBase) -> Iterator[tuple[str, str, st
         yield key, f"destination {destination.name}", f"{file}:{line}"
 
 
+def takes(destination: DestinationBase, segment_key: str, named: Sequence[str]) -> bool:
+    """Say whether a segment leaves for a destination.
+
+    Args:
+        destination: The destination.
+        segment_key: The segment.
+        named: The destinations that the segment names; none for all.
+    """
+    listed = destination.segments == "all" or segment_key in destination.segments
+    return destination.enabled and listed and (not named or destination.name in named)
+
+
 def find_disagreements(
     destinations: Sequence[DestinationBase], segments: Iterable[CatalogSegment]
 ) -> Iterator[CatalogProblem]:

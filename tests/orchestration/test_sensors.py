@@ -12,7 +12,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from orchestration.monthly_review import review_catalog
+from orchestration.resources import StrataResource
+from orchestration.schedules import build_schedules
 from orchestration.settings import Settings
+from segmentation import contracts
 from sensors.alerts import Alert, build_alert_sensors, deliver
 from sensors.arrivals import build_arrival_sensor, list_landed
 
@@ -196,3 +200,36 @@ def test_a_failed_run_is_told_to_people(
         sensor(context)
     assert [alert["kind"] for alert in Receiver.received] == [kind]
     assert said in Receiver.received[0]["message"]
+
+
+def test_segments_that_nobody_needs_are_told_to_people_once_a_month(settings: Settings, webhook: str) -> None:
+    told = Settings.load(data=settings.data, alert_webhook_url=webhook)
+    with settings.warehouse.write() as con:
+        contracts.ensure_schema(con, "segments")
+        con.execute(
+            "insert into segments.catalog by name select 'vip' as segment_key, 1 as segment_version, "
+            "'x' as definition_hash, '{\"review_by\": \"2026-10-31\"}' as definition, 'active' as lifecycle, "
+            "'team:growth' as owner, 'Vip' as name, 'x' as catalog_file, 'r' as run_id, now()::timestamp as recorded_at"
+        )
+        con.execute(
+            "insert into segments.publications by name select 1 as publication_seq, 'x' as candidate_id, "
+            "timestamp '2026-11-01' as as_of, 0 as identity_event_seq, 0 as members, 0 as entered, 0 as exited, "
+            "'r' as run_id, now()::timestamp as recorded_at"
+        )
+        tables = ("catalog", "publications", "membership", "sizes_daily", "versions")
+        settings.warehouse.publish_copy(con, [("segments", table) for table in tables])
+    _, monthly = build_schedules(settings)
+    assert (monthly.cron_schedule, monthly.job_name) == ("0 7 1 * *", review_catalog.name)
+    sensor = build_alert_sensors(told)[1]
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = review_catalog.execute_in_process(instance=instance, resources={"strata": StrataResource.of(settings)})
+        event = next(entry for entry in reversed(result.all_events) if entry.is_job_success)
+        context = dg.build_run_status_sensor_context(
+            sensor_name=sensor.name, dagster_instance=instance, dagster_run=result.dagster_run, dagster_event=event
+        )
+        sensor(context)
+    (alert,) = Receiver.received
+    assert alert["kind"] == "gate_warning"
+    assert alert["subject"] == "segments/catalog: segments_are_needed"
+    assert "vip (team:growth): its review was due on 2026-10-31" in alert["message"]
+    assert "strata prune" in alert["message"]
