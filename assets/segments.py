@@ -13,9 +13,10 @@ from assets.stage_assets import candidate_arguments, materialize_tables, publish
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
 from orchestration.stages import stage
+from segmentation.contracts import ensure_schema
 from segmentation.features.contract import load_contract
 from segmentation.segments.candidate import build_candidate
-from segmentation.segments.catalog import load_catalog
+from segmentation.segments.in_force import definitions_to_evaluate
 from segmentation.segments.publish import publish
 from segmentation.segments.state import export_state
 
@@ -41,9 +42,11 @@ def segments_candidate(context: dg.AssetExecutionContext, strata: StrataResource
     """What the rules say now, before and after for every segment: what the gate judges."""
     run = run_from_context(context, strata)
     settings = strata.settings
-    catalog = load_catalog(settings.catalog, load_contract(settings.dbt_project))
+    contract = load_contract(settings.dbt_project)
     with strata.warehouse().write() as con:
         ledger.require_upstream_open(con, STAGE.name)
+        ensure_schema(con, STAGE.schema)
+        catalog = definitions_to_evaluate(con, settings.catalog, contract)
         report = build_candidate(con, run, catalog)
         sizes = con.execute(
             "select segment_key, members_before, members_after, entering, leaving "
@@ -51,6 +54,10 @@ def segments_candidate(context: dg.AssetExecutionContext, strata: StrataResource
         ).fetchall()
     metadata = report_metadata(report)
     metadata["sizes"] = markdown_table(["segment", "before", "after", "entering", "leaving"], sizes)
+    for one in catalog.held:
+        context.log.warning(f"{one.subject} keeps its approved version: {'; '.join(one.reasons)} ({one.unit_key})")
+    waiting = [[one.unit_key, one.subject, one.what, one.change_class, "; ".join(one.reasons)] for one in catalog.held]
+    metadata["waiting"] = markdown_table(["unit", "what waits", "change", "class", "why"], waiting)
     metadata["catalog"] = catalog_link(settings.catalog / "segments")
     return dg.MaterializeResult(metadata=metadata)
 

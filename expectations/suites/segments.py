@@ -15,6 +15,7 @@ CHANGES = "candidate_changes"
 SIZES = "candidate_sizes"
 LISTS = "candidate_overrides"
 FIGURES = "candidate_summary"
+HELD = "candidate_held"
 
 _BUG = "report it with the sample rows: membership must follow from the catalog"
 
@@ -124,8 +125,8 @@ SUITE = Suite(
             SIZES,
             "select segment_key, members_before, members_after, leaving, churn_ratio from {batch} "
             "where not are_guards_kept",
-            expected="every segment within the guards that its definition sets",
-            repair="see why with strata segments; correct the segment's rule or its guards in catalog/segments",
+            expected="every segment within the guards that its definition and catalog/policy.yml set",
+            repair="see why with strata segments; correct the segment's rule, or the guards in catalog/",
             may_be_accepted=True,
         ),
         holds_nowhere(
@@ -154,6 +155,14 @@ SUITE = Suite(
             "select segment_key, side, until_date, listed_in from {batch} where status = 'expired'",
             expected="no entry past its last day",
             repair="remove the entry at the place named, or give it a later day",
+            severity="warning",
+        ),
+        holds_nowhere(
+            "changes_are_approved",
+            HELD,
+            "select unit_key, subject, what, change_class, reasons from {batch}",
+            expected="no change of a definition that waits for approval; its approved version stays live until then",
+            repair="strata plan --out plan.json shows what it would do, strata apply plan.json approves it",
             severity="warning",
         ),
     ),

@@ -52,6 +52,7 @@ def _segment_checks(settings: Settings, problems: list[CatalogProblem]) -> list[
     from segmentation.features.contract import load_contract
     from segmentation.segments.catalog import read_catalog
     from segmentation.segments.compiled import CatalogSegment
+    from segmentation.segments.policy import check_policy, load_policy
     from segmentation.segments.tombstones import check_tombstones, published_files, read_tombstones
     from segmentation.segments.usages import Usage, check_departures, usages_in_catalog
     from segmentation.sync import catalog as destinations
@@ -66,6 +67,9 @@ def _segment_checks(settings: Settings, problems: list[CatalogProblem]) -> list[
         segments.update(catalog.segments)
         usages.extend(usages_in_catalog(catalog.segments, catalog.groups))
         problems.extend(found)
+
+    def check_guards() -> None:
+        problems.extend(check_policy(folder, load_policy(folder), keys))
 
     def check_pools() -> None:
         pools = load_pools(folder / "cost_pools.yml")
@@ -91,7 +95,7 @@ def _segment_checks(settings: Settings, problems: list[CatalogProblem]) -> list[
         gone = {key: file for key, file in files.items() if key not in keys}
         problems.extend(check_departures(segments, gone, usages))
 
-    return [check_segment_files, check_pools, check_destinations, check_keys]
+    return [check_segment_files, check_guards, check_pools, check_destinations, check_keys]
 
 
 def _problem(error: CatalogError) -> CatalogProblem:
@@ -107,7 +111,7 @@ def _problem(error: CatalogError) -> CatalogProblem:
 
 
 def validate(as_json: Json = False) -> None:
-    """Check the whole catalog: mappings, identifiers, purposes, matching, segments, pools, destinations.
+    """Check the whole catalog: mappings, identifiers, purposes, matching, segments, policy, pools, destinations.
 
     Exit code 0: it can be used; warnings may remain. 1: it can't.
     """

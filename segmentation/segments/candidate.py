@@ -8,6 +8,7 @@ import json
 from datetime import datetime
 
 from segmentation import contracts
+from segmentation.audit import canonical_json
 from segmentation.errors import CandidateError
 from segmentation.run import Run, StageReport
 from segmentation.segments.catalog import Catalog, normal_form
@@ -16,6 +17,7 @@ from segmentation.segments.compiled import CatalogSegment
 from segmentation.segments.conditions import PURPOSES, features_of
 from segmentation.segments.decisions import FEATURES, decide, is_live
 from segmentation.segments.overrides import resolve_overrides
+from segmentation.segments.provenance import Provenance
 from segmentation.segments.publications import Publication, latest_publication
 from segmentation.segments.rule_sql import to_sql
 from segmentation.segments.tombstones import refuse_used_keys
@@ -41,7 +43,10 @@ create or replace table segments.candidate_catalog (
     is_decision_changed boolean not null,
     is_version_new boolean not null,
     purposes varchar[] not null,
-    destinations varchar[] not null
+    destinations varchar[] not null,
+    limits json not null,
+    author varchar not null,
+    change_class varchar not null
 )
 """
 
@@ -54,6 +59,18 @@ create or replace table segments.candidate_groups (
     default_segment varchar,
     is_costing boolean not null
 )
+"""
+
+# Changes that wait for approval, and the policy that would be in force.
+_HELD = """
+create or replace table segments.candidate_held (
+    unit_key varchar not null,
+    subject varchar not null,
+    what varchar not null,
+    change_class varchar not null,
+    reasons varchar[] not null
+);
+create or replace table segments.candidate_policy (policy json not null)
 """
 
 _SUMMARY = """
@@ -200,7 +217,7 @@ def _write_catalog(con: Connection, run: Run, catalog: Catalog) -> None:
     decided = dict(
         con.execute("select segment_key, membership_hash from segments.catalog where is_evaluated").fetchall()
     )
-    rows = [_catalog_row(run, segment, versions, decided) for segment in catalog.segments.values()]
+    rows = [_catalog_row(run, segment, versions, decided, catalog) for segment in catalog.segments.values()]
     if rows:
         con.executemany(f"insert into segments.candidate_catalog values ({', '.join('?' * len(rows[0]))})", rows)
     groups = [
@@ -210,15 +227,26 @@ def _write_catalog(con: Connection, run: Run, catalog: Catalog) -> None:
     ]  # fmt: skip
     if groups:
         con.executemany("insert into segments.candidate_groups values (?, ?, ?, ?, ?, ?)", groups)
+    con.execute(_HELD)
+    held = [[one.unit_key, one.subject, one.what, one.change_class, list(one.reasons)] for one in catalog.held]
+    if held:
+        con.executemany("insert into segments.candidate_held values (?, ?, ?, ?, ?)", held)
+    if catalog.policy:
+        con.execute("insert into segments.candidate_policy values (?)", [canonical_json(catalog.policy.facts())])
 
 
 def _catalog_row(
-    run: Run, segment: CatalogSegment, versions: dict[str, tuple[int, str]], decided: dict[str, str]
+    run: Run,
+    segment: CatalogSegment,
+    versions: dict[str, tuple[int, str]],
+    decided: dict[str, str],
+    catalog: Catalog,
 ) -> list[object]:
     definition = segment.definition
     version, digest = versions.get(segment.key, (0, ""))
     is_new = digest != segment.definition_hash
     live = is_live(segment, run)
+    provenance = catalog.provenance.get(segment.key, Provenance("non_breaking"))
     return [
         segment.key,
         version + 1 if is_new else version,
@@ -239,6 +267,9 @@ def _catalog_row(
         is_new,
         list(segment.required_purposes),
         sorted(set(definition.destinations)),
+        segment.limits.model_dump_json(),
+        provenance.author,
+        provenance.change_class,
     ]
 
 
@@ -255,5 +286,8 @@ def _report(con: Connection, candidate_id: str) -> StageReport:
         "segments": count(con, "segments.candidate_catalog"),
         "changes_by_cause": dict(causes),
         "guards_broken": [key for (key,) in held],
+        "waiting_for_approval": [
+            subject for (subject,) in con.execute("select subject from segments.candidate_held order by 1").fetchall()
+        ],
     }
     return StageReport(candidate_id=candidate_id, rows=dict(zip(names, values, strict=True)), facts=facts)

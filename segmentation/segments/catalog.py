@@ -7,8 +7,8 @@ reading files (``catalog_reader.py``) and checks across them (``catalog_checks.p
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import Condition
 from segmentation.segments.definitions import Groups, Segment
 from segmentation.segments.kinds import Contract, TypedFeatures, column_types
+from segmentation.segments.policy import Policy
+from segmentation.segments.provenance import HeldChange, Provenance
 from segmentation.segments.rule_sql import to_text
 
 #: Keys that definitions got after the first ones were published: where they say nothing they are left out of the
@@ -36,12 +38,18 @@ class Catalog:
         groups: By key, in the order of the file.
         levels: Keys of evaluated segments; each level depends on earlier ones only.
         warnings: Problems that do not keep the catalog from being used.
+        held: Changes that wait for approval; what they would change is here as it was approved.
+        provenance: By segment that is new or different, who let it go live.
+        policy: The policy in force; ``None`` where nobody asked for one.
     """
 
     segments: dict[str, CatalogSegment]
     groups: dict[str, CatalogGroup]
     levels: tuple[tuple[str, ...], ...]
     warnings: tuple[CatalogProblem, ...] = ()
+    held: tuple[HeldChange, ...] = ()
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
+    policy: Policy | None = None
 
 
 def load_catalog(folder: Path, contract: Contract | TypedFeatures) -> Catalog:
@@ -83,14 +91,30 @@ def read_catalog(
     reader = CatalogReader(folder, column_types(contract))
     groups = reader.groups()
     segments = reader.segments()
-    problems = reader.problems
-    problems.extend(catalog_checks.check_groups(segments, groups))
-    levels, cycles = catalog_checks.dependency_levels(segments, groups)
-    problems.extend(catalog_checks.check_references(segments, reader.destinations()))
-    problems.extend(cycles)
+    catalog, crossed = assemble(segments, groups, reader.destinations())
+    problems = [*reader.problems, *crossed]
     if today:
         problems.extend(catalog_checks.due_reviews(segments, today))
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.what))
+    return catalog, problems
+
+
+def assemble(
+    segments: dict[str, CatalogSegment], groups: dict[str, CatalogGroup], destinations: Collection[str] | None = None
+) -> tuple[Catalog, list[CatalogProblem]]:
+    """Make one catalog of definitions, and return what does not hold between them.
+
+    Args:
+        segments: By key.
+        groups: By key.
+        destinations: The keys of all destinations; ``None`` leaves them unchecked.
+    """
+    levels, cycles = catalog_checks.dependency_levels(segments, groups)
+    problems = [
+        *catalog_checks.check_groups(segments, groups),
+        *catalog_checks.check_references(segments, destinations),
+        *cycles,
+    ]
     return Catalog(_with_hashes(segments, groups, levels), groups, levels), problems
 
 

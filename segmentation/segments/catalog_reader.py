@@ -4,8 +4,10 @@ Belongs here: files, places, and what one file says against the contract and the
 belong here: what must hold between files (``catalog_checks.py``). Look next at ``catalog.py``.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from segmentation.documents import Document, Model, read_document
 from segmentation.errors import CatalogProblem, CatalogProblems, did_you_mean
@@ -109,7 +111,7 @@ class CatalogReader:
         return CatalogSegment(
             definition=definition,
             condition=self._condition(definition, document, file),
-            listings=self._listings(definition, document, file),
+            listings=self._listings(definition, file, lambda *place: document.place(place).line),
             required_purposes=self._required_purposes(definition, document, file),
             file=file,
             places={name: document.place((name,)).line for name in document.content},
@@ -162,11 +164,39 @@ class CatalogReader:
                 )
             )
 
-    def _listings(self, definition: Segment, document: Document, file: str) -> tuple[Listing, ...]:
+    def bring_back(self, facts: dict[str, Any], file: str, line: int, purposes: Sequence[str]) -> CatalogSegment:
+        """Return a definition as it was published, from its normal form; what is wrong with it is in ``problems``.
+
+        Entries of list files are data: they are read as the files are now. So is what purposes need consent.
+
+        Args:
+            facts: The normal form.
+            file: The file it was written in.
+            line: The line of its key.
+            purposes: Purposes that members had to consent to; they still have to.
+        """
+        definition = Segment.model_validate(facts)
+        condition = None
+        if definition.rule is not None:
+            try:
+                condition = parse_rule(definition.rule, self._contract)
+            except RuleError as error:
+                self.problems += [fault.problem(file) for fault in error.faults]
+        now = {name for name in definition.consent.purposes if self._purposes is None or self._purposes.get(name, True)}
+        return CatalogSegment(
+            definition=definition,
+            condition=condition,
+            listings=self._listings(definition, file, lambda *_place: line),
+            required_purposes=tuple(sorted({*purposes, *now})),
+            file=file,
+            places={"key": line},
+        )
+
+    def _listings(self, definition: Segment, file: str, line_of: Callable[..., int]) -> tuple[Listing, ...]:
         found: list[Listing] = []
         for side, entries in (("include", definition.include), ("exclude", definition.exclude)):
             for index, entry in enumerate(entries):
-                line = document.place((side, index)).line
+                line = line_of(side, index)
                 if entry.file is None:
                     found.append(inline_listing(definition.key, side, entry, f"{file}:{line}"))  # type: ignore[arg-type]
                     continue

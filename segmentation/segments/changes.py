@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from segmentation.run import Run
+from segmentation.segments.limits import MIN_BASE
 from segmentation.segments.masks import bits_before_sql, count_bits_sql, find_published, has_bit_sql, word_count
 from segmentation.warehouse import Connection, literal
 
@@ -225,12 +226,12 @@ sized as (
         case when b.n > 0 then coalesce(m.churning, 0) / cast(b.n as double) else 0.0 end as churn_ratio,
         case when $population > 0 then coalesce(a.n, 0) / cast($population as double) else 0.0 end as share,
         coalesce(c.is_evaluated, false) as is_evaluated,
-        cast(json_extract(c.definition, '$.guards.min_size') as bigint) as min_size,
-        cast(json_extract(c.definition, '$.guards.max_size') as bigint) as max_size,
-        cast(json_extract(c.definition, '$.guards.max_share') as double) as max_share,
-        cast(json_extract(c.definition, '$.guards.max_churn_ratio') as double) as max_churn_ratio,
-        cast(json_extract(c.definition, '$.guards.max_exits') as bigint) as max_exits,
-        cast(json_extract(c.definition, '$.guards.min_base') as bigint) as min_base
+        cast(json_extract(c.limits, '$.min_size') as bigint) as min_size,
+        cast(json_extract(c.limits, '$.max_size') as bigint) as max_size,
+        cast(json_extract(c.limits, '$.max_share') as double) as max_share,
+        cast(json_extract(c.limits, '$.max_churn_ratio') as double) as max_churn_ratio,
+        cast(json_extract(c.limits, '$.max_exits') as bigint) as max_exits,
+        coalesce(cast(json_extract(c.limits, '$.min_base') as bigint), {min_base}) as min_base
     from keys as k
     left join segments.candidate_catalog as c on k.segment_key = c.segment_key
     left join before as b on k.segment_key = b.segment_key
@@ -290,7 +291,10 @@ def find_changes(
     con.execute(_CHANGES.format(causes=", ".join(literal(cause) for cause in CAUSES)))
     members = [f"m.member_{word}" for word in range(word_count(len(places)))]
     unguarded = ", ".join(str(CAUSES.index(cause)) for cause in ("consent", "erasure", "expiry"))
-    con.execute(_SIZES.format(is_member=has_bit_sql(members, "p"), unguarded=unguarded), {"population": population})
+    con.execute(
+        _SIZES.format(is_member=has_bit_sql(members, "p"), unguarded=unguarded, min_base=MIN_BASE),
+        {"population": population},
+    )
 
 
 def _compare(con: Connection, words: int) -> None:

@@ -4,10 +4,11 @@ Belongs here: what every later step reads of a definition. Does not belong here:
 (``definitions.py``) and reading them (``catalog_reader.py``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from segmentation.segments.conditions import Condition
 from segmentation.segments.definitions import Group, Segment
+from segmentation.segments.limits import Limits, stricter
 from segmentation.segments.lists import Listing
 
 
@@ -24,6 +25,7 @@ class CatalogSegment:
         places: Line of each key in the file.
         definition_hash: Same for definitions that mean the same; see ``definition_hash``.
         membership_hash: Same as long as membership is decided the same way, segments it depends on included.
+        policy_limits: What the policy limits beside the definition's own guards; the stricter of both holds.
     """
 
     definition: Segment
@@ -34,11 +36,17 @@ class CatalogSegment:
     places: dict[str, int]
     definition_hash: str = ""
     membership_hash: str = ""
+    policy_limits: Limits = field(default_factory=Limits)
 
     @property
     def key(self) -> str:
         """The segment's key."""
         return self.definition.key
+
+    @property
+    def limits(self) -> Limits:
+        """What holds a publication back, of the definition and the policy together."""
+        return stricter(Limits.of(self.definition.guards), self.policy_limits)
 
     def line(self, *names: str) -> int:
         """Return the line of the first of the keys that the file has, else the line of ``key``."""

@@ -120,7 +120,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         """
         insert into segments.catalog by name
         select
-            * exclude (is_expired, is_decision_changed, is_version_new),
+            * exclude (is_expired, is_decision_changed, is_version_new, limits, author, change_class),
             $run_id as run_id,
             $recorded_at as recorded_at
         from segments.candidate_catalog
@@ -133,12 +133,26 @@ STEPS: dict[str, tuple[str, ...]] = {
         select *, $run_id as run_id, $recorded_at as recorded_at from segments.candidate_overrides
         """,
     ),
+    # What waits, and the policy in force where it differs from the one before.
+    "approvals": (
+        "delete from segments.held_changes",
+        "insert into segments.held_changes select *, $run_id, $recorded_at from segments.candidate_held",
+        """
+        insert into segments.policies
+        select
+            (select coalesce(max(policy_seq), 0) + 1 from segments.policies), n.policy, $run_id, $recorded_at
+        from segments.candidate_policy as n
+        where cast(n.policy as varchar) is distinct from (
+            select cast(arg_max(policy, policy_seq) as varchar) from segments.policies
+        )
+        """,
+    ),
     "versions": (
         """
         insert into segments.versions
         select
             n.segment_key, n.segment_version, n.definition_hash, n.definition, n.rule_sql,
-            $run_id, $as_of, $recorded_at
+            $run_id, $as_of, $recorded_at, n.author, n.change_class
         from segments.candidate_catalog as n where n.is_version_new and n.is_evaluated
         """,
     ),

@@ -76,7 +76,9 @@ create table if not exists segments.versions (
     rule_sql varchar,
     first_run_id varchar not null,
     first_as_of timestamp not null,
-    recorded_at timestamp not null
+    recorded_at timestamp not null,
+    author varchar,                    -- who approved it, or svc:strata where nobody had to
+    change_class varchar               -- metadata, non_breaking, breaking: against the version before
 );
 
 -- Published and current. A losing membership of an exclusive group is not here, it is in conflicts.
@@ -135,6 +137,37 @@ create table if not exists segments.sizes_daily (
     members bigint not null,
     entered bigint not null,
     exited bigint not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- Who let which change of definitions go live: a step from what was live to what the catalog said (approvals.py).
+create table if not exists segments.approvals (
+    approval_seq bigint not null,
+    unit_key varchar not null,         -- group:KEY, segment:KEY or policy
+    base_hash varchar not null,
+    target_hash varchar not null,
+    plan_hash varchar not null,
+    approver varchar not null,
+    reason varchar not null,
+    approved_at timestamp not null
+);
+
+-- The policies that were in force; the newest is.
+create table if not exists segments.policies (
+    policy_seq bigint not null,
+    policy json not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- What the last publication kept as it was, because nobody has approved its change.
+create table if not exists segments.held_changes (
+    unit_key varchar not null,
+    subject varchar not null,          -- the segment or group, or policy
+    what varchar not null,             -- added, changed, removed
+    change_class varchar not null,
+    reasons varchar[] not null,
     run_id varchar not null,
     recorded_at timestamp not null
 );

@@ -26,6 +26,9 @@ STATE_TABLES = (
     "membership_changes",
     "membership_history",
     "sizes_daily",
+    "approvals",
+    "policies",
+    "held_changes",
 )
 
 #: Those of them whose rows are about one customer.

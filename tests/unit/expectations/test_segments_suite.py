@@ -38,6 +38,9 @@ MISTAKES = {
     "guards_are_kept": f"update {SIZES} set are_guards_kept = false where segment_key = 'vip'",
     "membership_is_stable": f"update {SIZES} set members_before = 200, entering = 0, leaving = 70, members_after = 130",
     "listed_customers_are_known": "update segments.candidate_overrides set status = 'unknown'",
+    "changes_are_approved": (
+        "insert into segments.candidate_held values ('group:tier', 'vip', 'changed', 'breaking', ['its rule'])"
+    ),
     "no_list_entry_is_outdated": "update segments.candidate_overrides set status = 'expired'",
 }
 
@@ -69,6 +72,9 @@ def good(con: Connection) -> Connection:
         create table segments.candidate_overrides as
             select 'vip' as segment_key, 'c_3' as customer_id, 'exclude' as side, 'applied' as status,
                 date '2026-12-01' as until_date, 'lists.csv:2' as listed_in;
+        create table segments.candidate_held (
+            unit_key varchar, subject varchar, what varchar, change_class varchar, reasons varchar[]
+        );
         """
     )
     return con

@@ -10,6 +10,7 @@ import pytest
 from segmentation.features.contract import load_contract
 from segmentation.segments.catalog import Catalog, json_schema, load_catalog, validate_catalog
 from segmentation.segments.evaluation import holds
+from segmentation.segments.policy import check_policy, load_policy, policy_json_schema
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -41,6 +42,14 @@ def test_it_has_no_problem() -> None:
 def test_the_schema_beside_the_segments_is_that_of_the_code() -> None:
     shipped = json.loads((ROOT / "catalog/segments/segment.schema.json").read_text(encoding="utf-8"))
     assert shipped == json_schema(), "write json_schema() to catalog/segments/segment.schema.json"
+
+
+def test_the_policy_is_whole_and_so_is_its_schema(catalog: Catalog) -> None:
+    policy = load_policy(ROOT / "catalog")
+    assert policy.approvals.breaking
+    assert check_policy(ROOT / "catalog", policy, catalog.segments) == []
+    shipped = json.loads((ROOT / "catalog/policy.schema.json").read_text(encoding="utf-8"))
+    assert shipped == policy_json_schema(), "write policy_json_schema() to catalog/policy.schema.json"
 
 
 def test_every_pair_of_scores_is_in_exactly_one_segment_of_the_pack(catalog: Catalog) -> None:

@@ -1,0 +1,114 @@
+"""The policy: what stands above every single definition, in a file of its own.
+
+Belongs here: reading ``catalog/policy.yml``, and what of it gives way when it changes. Does not belong here: limits
+themselves (``limits.py``), and which changes wait (``in_force.py``). Guards that are written here hold beside those
+of a definition, the stricter of both: deleting a block of a definition deletes no guard.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from segmentation.documents import read_document
+from segmentation.errors import CatalogProblem, did_you_mean
+from segmentation.segments.definitions import Key
+from segmentation.segments.limits import Limits, loosened, stricter
+
+POLICY_FILE = "policy.yml"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Approvals(_Model):
+    """Which changes of definitions wait for a person."""
+
+    breaking: bool = Field(True, description="Whether a breaking change goes live by strata apply alone.")
+
+
+class PolicyGuards(_Model):
+    """Limits that no definition can take away."""
+
+    default: Limits = Field(default_factory=Limits, description="For every segment.")
+    segments: dict[Key, Limits] = Field(default_factory=dict, description="By segment, beside the default.")
+
+
+class Policy(_Model):
+    """The file ``policy.yml``."""
+
+    approvals: Approvals = Field(default_factory=Approvals)
+    guards: PolicyGuards = Field(default_factory=PolicyGuards)
+
+    def limits(self, key: str) -> Limits:
+        """Return the limits of a segment, those of every segment included."""
+        return stricter(self.guards.default, self.guards.segments.get(key, Limits()))
+
+    def facts(self) -> dict[str, Any]:
+        """Return the policy as JSON-ready facts, the same however the file is written."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def load_policy(folder: Path) -> Policy:
+    """Read ``policy.yml`` in ``folder``; without the file, breaking changes wait and there are no guards.
+
+    Raises:
+        CatalogProblems: With everything that is wrong with the file.
+    """
+    path = folder / POLICY_FILE
+    if not path.exists():
+        return Policy()
+    return read_document(path, f"{folder.name}/{POLICY_FILE}").parse(Policy)
+
+
+def check_policy(folder: Path, policy: Policy, keys: Collection[str]) -> list[CatalogProblem]:
+    """Return a warning for each segment that the policy guards and the catalog does not have."""
+    path = folder / POLICY_FILE
+    document = read_document(path, f"{folder.name}/{POLICY_FILE}") if path.exists() else None
+    found = []
+    for key in policy.guards.segments:
+        if key in keys or document is None:
+            continue
+        place = document.place(("guards", "segments", key))
+        found.append(
+            CatalogProblem(
+                document.name,
+                place.line,
+                f"it guards the unknown segment {key}{did_you_mean(key, keys)}",
+                column=place.column,
+                expected="the key of a segment",
+                repair="correct the key; where the segment is gone, take its guards out",
+                severity="warning",
+            )
+        )
+    return found
+
+
+def policy_json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``policy.yml``, for completion in editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Policy.model_json_schema()}
+
+
+def given_way(before: Policy, after: Policy) -> list[str]:
+    """Return in words what protects less after than before; none where all is kept or gets stricter."""
+    found = []
+    if before.approvals.breaking and not after.approvals.breaking:
+        found.append("breaking changes no longer wait for approval")
+    found += [f"default guards: {one}" for one in loosened(before.guards.default, after.guards.default)]
+    for key in sorted({*before.guards.segments, *after.guards.segments}):
+        found += [f"guards of {key}: {one}" for one in loosened(before.limits(key), after.limits(key))]
+    return found
+
+
+def join(one: Policy, other: Policy) -> Policy:
+    """Return the policy that protects as much as both."""
+    keys = sorted({*one.guards.segments, *other.guards.segments})
+    segments = {
+        key: stricter(one.guards.segments.get(key, Limits()), other.guards.segments.get(key, Limits())) for key in keys
+    }
+    return Policy(
+        approvals=Approvals(breaking=one.approvals.breaking or other.approvals.breaking),
+        guards=PolicyGuards(default=stricter(one.guards.default, other.guards.default), segments=segments),
+    )

@@ -1,0 +1,264 @@
+"""What a run evaluates: the catalog, but for breaking changes that nobody has approved."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from segmentation import contracts
+from segmentation.errors import CandidateError
+from segmentation.segments.approvals import Approver, Step, approve
+from segmentation.segments.candidate import build_candidate
+from segmentation.segments.catalog import Catalog, load_catalog
+from segmentation.segments.in_force import definitions_to_evaluate, find_units, policy_hash, read_live, read_policy
+from segmentation.segments.policy import load_policy
+from segmentation.segments.publish import publish
+
+from .conftest import Company
+
+ANA = Approver("ana", "agreed in review", datetime(2026, 11, 2))
+
+
+def evaluated(company: Company) -> Catalog:
+    """Return what a run would evaluate."""
+    contracts.ensure_schema(company.con, "segments")
+    return definitions_to_evaluate(company.con, company.folder, company.types)
+
+
+def run(company: Company, days: int = 0) -> Catalog:
+    """Evaluate what is in force, and publish it."""
+    catalog = evaluated(company)
+    moment = company.next_run(days)
+    build_candidate(company.con, moment, catalog)
+    publish(company.con, moment)
+    company.check_consistency()
+    return catalog
+
+
+def accept(company: Company) -> None:
+    """Approve everything that waits, as strata apply does."""
+    live = read_live(company.con, company.folder, company.types)
+    catalog = load_catalog(company.folder, company.types)
+    steps = [Step(unit.key, unit.base_hash, unit.target_hash) for unit in find_units(live, catalog)]
+    before, after = read_policy(company.con), load_policy(company.folder)
+    if before:
+        steps.append(Step("policy", policy_hash(before), policy_hash(after)))
+    approve(company.con, steps, ANA, "plan-hash")
+
+
+def held(catalog: Catalog) -> set[tuple[str, str]]:
+    """Return what waits: unit and subject."""
+    return {(one.unit_key, one.subject) for one in catalog.held}
+
+
+def write_policy(company: Company, text: str) -> None:
+    (company.folder / "policy.yml").write_text(text, encoding="utf-8")
+
+
+def test_the_first_publication_is_approved_as_it_is(tiers: Company) -> None:
+    assert run(tiers).held == ()
+    assert tiers.members("core") == {"c_b"}
+    authors = tiers.rows("select distinct author, change_class from segments.versions")
+    assert authors == [("svc:strata", "non_breaking")]
+
+
+def test_what_is_live_is_brought_back_as_it_was(tiers: Company) -> None:
+    published = run(tiers)
+    live = read_live(tiers.con, tiers.folder, tiers.types)
+    assert live.warnings == ()
+    assert live.levels == published.levels
+    assert {key: (one.definition_hash, one.membership_hash) for key, one in live.segments.items()} == {
+        key: (one.definition_hash, one.membership_hash) for key, one in published.segments.items()
+    }
+    assert find_units(live, published) == ()
+
+
+def test_a_breaking_change_waits_and_everything_else_goes_on(tiers: Company) -> None:
+    run(tiers)
+    tiers.write("vip", "mrr_micros >= 1000", group="tier", precedence=1, description="Fewer of them.")
+    tiers.write("core", "mrr_micros > 0", group="tier", precedence=2, description="Those who pay.")
+    tiers.write("anybody", "true")
+    catalog = run(tiers, days=1)
+    assert held(catalog) == {("group:tier", "vip")}
+    assert tiers.members("vip") == {"c_a"}
+    assert tiers.members("anybody") == {"c_a", "c_b", "c_c", "c_d"}
+    assert tiers.rows("select segment_version from segments.catalog where segment_key = 'vip'") == [(1,)]
+    described = "select definition ->> '$.description' from segments.catalog where segment_key = 'core'"
+    assert tiers.rows(described) == [("Those who pay.",)]
+    assert tiers.rows("select unit_key, subject, change_class from segments.held_changes") == [
+        ("group:tier", "vip", "breaking")
+    ]
+
+
+def test_an_approved_change_goes_live_with_its_approver(tiers: Company) -> None:
+    run(tiers)
+    tiers.write("vip", "mrr_micros >= 1000", group="tier", precedence=1)
+    accept(tiers)
+    assert run(tiers, days=1).held == ()
+    assert tiers.members("vip") == set()
+    versions = (
+        "select segment_version, author, change_class from segments.versions where segment_key = 'vip' order by 1"
+    )
+    assert tiers.rows(versions) == [(1, "svc:strata", "non_breaking"), (2, "ana", "breaking")]
+    assert tiers.rows("select * from segments.held_changes") == []
+
+
+def test_an_approval_is_of_one_step_and_not_of_the_way_back_or_of_another_edit(tiers: Company) -> None:
+    run(tiers)
+    tiers.write("vip", "mrr_micros >= 1000", group="tier", precedence=1)
+    accept(tiers)
+    tiers.write("vip", "mrr_micros >= 2000", group="tier", precedence=1)
+    assert held(evaluated(tiers)) == {("group:tier", "vip")}
+    tiers.write("vip", "mrr_micros >= 1000", group="tier", precedence=1, description="Other words change nothing.")
+    run(tiers, days=1)
+    tiers.write("vip", "mrr_micros >= 100", group="tier", precedence=1)
+    assert held(evaluated(tiers)) == {("group:tier", "vip")}
+
+
+def test_removing_a_segment_waits(tiers: Company) -> None:
+    run(tiers)
+    tiers.remove("reachable")
+    catalog = run(tiers, days=1)
+    assert held(catalog) == {("segment:reachable", "reachable")}
+    assert tiers.members("reachable") == {"c_a", "c_c"}
+    assert catalog.segments["reachable"].required_purposes == ("marketing.email",)
+
+
+def test_who_withdraws_consent_leaves_a_kept_version_too(tiers: Company) -> None:
+    run(tiers)
+    tiers.remove("reachable")
+    tiers.alter("c_a", consented_purposes=[])
+    run(tiers, days=1)
+    assert tiers.members("reachable") == {"c_c"}
+
+
+def test_a_purpose_that_needs_consent_again_is_asked_for_at_once_and_one_that_does_not_waits(tiers: Company) -> None:
+    def purposes(basis: str) -> None:
+        text = f"purposes:\n  marketing.email: {{description: Mail., basis: {basis}}}\n"
+        (tiers.folder / "purposes.yml").write_text(text, encoding="utf-8")
+
+    purposes("legitimate_interest")
+    run(tiers)
+    assert tiers.members("reachable") == {"c_a", "c_b", "c_c"}
+    purposes("consent")
+    assert run(tiers, days=1).held == ()
+    assert tiers.members("reachable") == {"c_a", "c_c"}
+    purposes("legitimate_interest")
+    assert held(run(tiers, days=2)) == {("segment:reachable", "reachable")}
+    assert tiers.members("reachable") == {"c_a", "c_c"}
+
+
+def test_a_segment_that_leans_on_what_waits_waits_with_it(tiers: Company) -> None:
+    run(tiers)
+    tiers.write("gold", "mrr_micros >= 400", group="tier", precedence=4)
+    tiers.write("vip", "mrr_micros >= 1000", group="tier", precedence=1)
+    tiers.write("free", "true", group="tier", precedence=5)
+    tiers.write("gilded", "in_segment('gold')")
+    tiers.write("anybody", "true")
+    catalog = run(tiers, days=1)
+    assert {subject for _, subject in held(catalog)} == {"gold", "vip", "free", "gilded"}
+    assert tiers.members("anybody") == {"c_a", "c_b", "c_c", "c_d"}
+    assert "gilded" not in catalog.segments
+
+
+def test_a_segment_that_moves_between_groups_joins_them_to_one_unit(tiers: Company) -> None:
+    perks = "  - {key: perks, name: Perks, description: More.}\n"
+    text = (tiers.folder / "groups.yml").read_text(encoding="utf-8")
+    tiers.write_groups(text + perks)
+    tiers.write("lounge", "is_known", group="perks", precedence=1)
+    run(tiers)
+    tiers.write("core", "mrr_micros > 0", group="perks", precedence=2)
+    tiers.write("lounge", "is_known and mrr_micros > 1", group="perks", precedence=1)
+    assert held(evaluated(tiers)) == {("group:perks", "core"), ("group:perks", "lounge")}
+    run(tiers, days=1)
+    assert tiers.members("core") == {"c_b"}
+
+
+def test_a_kept_version_that_todays_features_do_not_allow_is_refused(tiers: Company) -> None:
+    tiers.write("loyal", "csat_mean > 3")
+    run(tiers)
+    tiers.write("loyal", "orders_90d > 3")
+    del tiers.types["csat_mean"]
+    with pytest.raises(CandidateError, match=r"can't be kept.*csat_mean"):
+        evaluated(tiers)
+    accept(tiers)
+    assert evaluated(tiers).held == ()
+
+
+def test_a_policy_may_let_breaking_changes_through(tiers: Company) -> None:
+    write_policy(tiers, "approvals: {breaking: false}\n")
+    run(tiers)
+    tiers.write("vip", "mrr_micros >= 1000", group="tier", precedence=1)
+    assert run(tiers, days=1).held == ()
+    assert tiers.members("vip") == set()
+
+
+def test_a_policy_that_gives_way_waits_and_one_that_gets_stricter_does_not(tiers: Company) -> None:
+    write_policy(tiers, "guards: {default: {max_exits: 100}, segments: {vip: {max_exits: 5}}}\n")
+    run(tiers)
+    write_policy(tiers, "guards: {default: {max_exits: 50}}\n")
+    catalog = run(tiers, days=1)
+    assert held(catalog) == {("policy", "policy")}
+    assert "max_exits 5 → 50" in catalog.held[0].reasons[0]
+    assert (catalog.segments["vip"].limits.max_exits, catalog.segments["core"].limits.max_exits) == (5, 50)
+    accept(tiers)
+    catalog = run(tiers, days=2)
+    assert catalog.held == ()
+    assert (catalog.segments["vip"].limits.max_exits, catalog.segments["core"].limits.max_exits) == (50, 50)
+
+
+def test_switching_approvals_off_waits_itself(tiers: Company) -> None:
+    run(tiers)
+    write_policy(tiers, "approvals: {breaking: false}\n")
+    tiers.write("vip", "mrr_micros >= 1000", group="tier", precedence=1)
+    assert held(evaluated(tiers)) == {("policy", "policy"), ("group:tier", "vip")}
+
+
+def test_deleting_a_block_of_a_definition_deletes_no_guard_of_the_policy(tiers: Company) -> None:
+    write_policy(tiers, "guards: {segments: {reachable: {max_churn_ratio: 0.4, min_base: 1}}}\n")
+    keys = {"consent": "{purposes: [marketing.email]}"}
+    tiers.write("reachable", "is_known", guards="{max_churn_ratio: 0.9, min_base: 1}", **keys)
+    run(tiers)
+    tiers.write("reachable", "is_known and csat_mean > 3", **keys)
+    accept(tiers)
+    catalog = evaluated(tiers)
+    assert catalog.held == ()
+    build_candidate(tiers.con, tiers.next_run(1), catalog)
+    judged = "select max_churn_ratio, are_guards_kept from segments.candidate_sizes where segment_key = 'reachable'"
+    assert tiers.rows(judged) == [(0.4, False)]
+
+
+@pytest.mark.parametrize("at", ["changes", "membership", "approvals", "versions", "publication"])
+def test_a_kill_while_publishing_leaves_approvals_and_what_waits_as_they_were(tiers: Company, at: str) -> None:
+    run(tiers)
+    tiers.write("vip", "mrr_micros >= 1000", group="tier", precedence=1)
+    accept(tiers)
+    tiers.remove("reachable")
+    moment = tiers.next_run(1)
+    build_candidate(tiers.con, moment, evaluated(tiers))
+
+    def stop(step: str) -> None:
+        if step == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(tiers.con, moment, stop)
+    assert tiers.members("vip") == {"c_a"}
+    assert tiers.rows("select * from segments.held_changes") == []
+    publish(tiers.con, moment)
+    assert tiers.members("vip") == set()
+    assert tiers.rows("select subject from segments.held_changes") == [("reachable",)]
+
+
+def test_mistakes_in_the_policy_are_told_with_their_line(tiers: Company, tmp_path: Path) -> None:
+    from segmentation.errors import CatalogProblems
+    from segmentation.segments.policy import check_policy
+
+    write_policy(tiers, "guards:\n  default: {max_exit: 5}\n")
+    with pytest.raises(CatalogProblems, match="max_exit") as caught:
+        load_policy(tiers.folder)
+    assert caught.value.problems[0].line == 2
+    write_policy(tiers, "guards:\n  segments:\n    vipp: {max_exits: 5}\n")
+    (problem,) = check_policy(tiers.folder, load_policy(tiers.folder), tiers.catalog().segments)
+    assert (problem.line, problem.severity) == (3, "warning")
+    assert "did you mean vip" in problem.what
