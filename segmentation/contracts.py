@@ -28,15 +28,16 @@ def ensure_schema(con: Connection, stage: str) -> None:
 
     Columns that a newer version added are added to tables of an older one, empty.
     """
+    rows = con.execute(_PARTS, {"stage": stage}).fetchall()
+    present = {(schema, name, column) for schema, name, column, _ in rows}
+    missing = [part for part in _parts(stage) if part[:3] not in present]
+    if not missing:
+        # Most calls: making sure of what is there costs more than looking.
+        return
     con.execute(_script(stage))
-    rows = con.execute(
-        "select schema_name, table_name, column_name from duckdb_columns() "
-        "where database_name = current_database() and schema_name in (?, 'ops')",
-        [stage],
-    ).fetchall()
-    present = set(rows)
-    for schema, table, column, kind in _columns(stage):
-        if (schema, table, column) not in present:
+    relations = {(schema, name) for schema, name, _ in present}
+    for schema, table, column, kind in missing:
+        if kind is not None and (schema, table) in relations:
             con.execute(f"alter table {schema}.{table} add column {quote(column)} {kind}")
 
 
@@ -47,15 +48,22 @@ def _script(stage: str) -> str:
     return f"{shared};\ncreate schema if not exists {stage};\n{tables}"
 
 
+#: Schema, table, name and type of every column of a stage and ``ops``; schemas and sequences, which have no type.
+_PARTS = (
+    "select schema_name, name, column_name, data_type from ("
+    "select database_name, schema_name, table_name as name, column_name, data_type from duckdb_columns() union all "
+    "select database_name, schema_name, sequence_name, '', null from duckdb_sequences() union all "
+    "select database_name, schema_name, '', '', null from duckdb_schemas()) "
+    "where database_name = current_database() and schema_name in ($stage, 'ops') order by all"
+)
+
+
 @cache
-def _columns(stage: str) -> tuple[tuple[str, str, str, str], ...]:
-    """Return schema, table, name and type of every column that the scripts name, as the engine reads them."""
+def _parts(stage: str) -> tuple[tuple[str, str, str, str | None], ...]:
+    """Return what the scripts name, as the engine reads it (see ``_PARTS``)."""
     with duckdb.connect() as con:
         con.execute(_script(stage))
-        rows = con.execute(
-            "select schema_name, table_name, column_name, data_type from duckdb_columns() "
-            "where not internal and database_name = current_database() order by all"
-        ).fetchall()
+        rows = con.execute(_PARTS, {"stage": stage}).fetchall()
     return tuple(rows)
 
 
