@@ -63,11 +63,17 @@ def count(con: Connection, table: str) -> int:
     return int(con.execute(f"select count(*) from {table}").fetchall()[0][0])
 
 
+def has_rows(con: Connection, rows: str) -> bool:
+    """Say whether ``rows`` (a trusted name of a table, or one with a condition) holds any."""
+    return bool(con.execute(f"select 1 from {rows} limit 1").fetchall())
+
+
 def table_exists(con: Connection, schema: str, table: str) -> bool:
     """Say whether a table or view exists."""
     found = con.execute(
-        "select 1 from information_schema.tables where table_schema = ? and table_name = ?",
-        [schema, table],
+        "select 1 from duckdb_tables() where schema_name = $schema and table_name = $name union all "
+        "select 1 from duckdb_views() where schema_name = $schema and view_name = $name",
+        {"schema": schema, "name": table},
     ).fetchall()
     return bool(found)
 

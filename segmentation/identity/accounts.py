@@ -6,9 +6,10 @@ accounts themselves (``sources.accounts``).
 
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.identity.lookup import attribution
+from segmentation.identity.tables import relations
 from segmentation.run import Run
 from segmentation.sources.entities import IDENTITY_COLUMNS
-from segmentation.warehouse import Connection, table_exists
+from segmentation.warehouse import Connection, has_rows
 
 #: Roles where a source gives none.
 MEMBER, SUBSCRIBER = "member", "subscriber"
@@ -20,10 +21,11 @@ def write_accounts(con: Connection, run: Run, rules: IdentifierRules) -> None:
     A membership begins with the first version of a record that states it and ends with the version that
     states another; ``valid_to`` is null while the current version states it.
     """
-    if table_exists(con, "sources", "customer_records"):
+    present = relations(con, "sources")
+    if "customer_records" in present:
         begun = "coalesce(least(created_at, updated_at), updated_at)"
         _add(con, run, rules, "customer_records", "source_customer_id", "account_role", begun, MEMBER)
-    if table_exists(con, "sources", "subscriptions"):
+    if "subscriptions" in present:
         begun = "coalesce(least(started_at, updated_at), updated_at)"
         _add(con, run, rules, "subscriptions", "subscription_id", "null", begun, SUBSCRIBER)
 
@@ -31,6 +33,8 @@ def write_accounts(con: Connection, run: Run, rules: IdentifierRules) -> None:
 def _add(
     con: Connection, run: Run, rules: IdentifierRules, table: str, key: str, role: str, begun: str, default_role: str
 ) -> None:
+    if not has_rows(con, f"sources.{table} where account_id is not null"):
+        return
     identity = ", ".join(IDENTITY_COLUMNS)
     node, joins = attribution(con, rules, f"sources.{table}")
     con.execute(

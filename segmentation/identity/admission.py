@@ -224,6 +224,8 @@ def measure_raw(con: Connection) -> int:
         "where status = 'shared')::bigint) from identity.candidate_customers"
     ).fetchall()
     refused = fetch_integers(con, "select distinct node_a, node_b from links where is_raw and reject_rule is not null")
+    if not len(refused["node_a"]):
+        return int(largest)
     ends = np.unique(np.concatenate([refused["node_a"], refused["node_b"]]))
     con.register("ends", pa.table({"node_id": ends}))
     found = fetch_integers(

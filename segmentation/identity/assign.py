@@ -13,7 +13,7 @@ from segmentation.identity.catalog import IdentifierRules
 from segmentation.identity.customer_ids import customer_id_expression
 from segmentation.run import Run
 from segmentation.sources.entities import IDENTITY_COLUMNS
-from segmentation.warehouse import Connection, literal
+from segmentation.warehouse import Connection, has_rows, literal
 
 # Moments from the year -290000 to 290000 fit, and 2**40 identifiers.
 _MOMENT_OFFSET = 1 << 63
@@ -160,6 +160,8 @@ def write_aliases(con: Connection, run: Run) -> None:
 
     Rule 8: pointers are followed to their end, so that a reader follows one; some end at nobody active.
     """
+    if not has_rows(con, "identity.candidate_customers where status = 'merged'"):
+        return
     con.execute(
         "insert into identity.candidate_customer_aliases by name with recursive walk as ("
         "select customer_id as old_customer_id, merged_into as customer_id from identity.candidate_customers "

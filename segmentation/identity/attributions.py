@@ -5,9 +5,10 @@ the models of later stages, by the same order).
 """
 
 from segmentation.identity.catalog import IdentifierRules
+from segmentation.identity.observations import filled_columns
 from segmentation.run import Run
 from segmentation.sources.entities import IDENTITY_COLUMNS
-from segmentation.warehouse import Connection, count, literal, scalar
+from segmentation.warehouse import Connection, count, has_rows, literal, scalar
 
 #: Instead of a type of identifier: the row has none, or none that links anybody.
 NO_IDENTIFIER, SHARED, BLOCKED = "no identifier", "shared identifiers", "blocked identifiers"
@@ -25,6 +26,7 @@ def write_attributions(con: Connection, run: Run, rules: IdentifierRules) -> dic
     """
     _find_known(con)
     con.execute("create or replace temp table shared_nodes as select node_id from excluded where status = 'shared'")
+    speaker = _speaker(con, rules)
     devices = " or ".join(
         f"(attributed_by = '{name}' and {name} in (select node_id from known_devices))"
         for name in IDENTITY_COLUMNS
@@ -36,11 +38,11 @@ def write_attributions(con: Connection, run: Run, rules: IdentifierRules) -> dic
         "select k.entity, k.source, s.attributed_by, sum(s.n_obs)::bigint as n_rows, "
         f"coalesce(sum(s.n_obs) filter ({known}), 0)::bigint as n_rows_known, 0 as n_rows_reattributed, "
         "$run_id as run_id, $recorded_at as recorded_at "
-        f"from (select *, {_speaker(rules)} as attributed_by from node_observations) as s "
+        f"from (select *, {speaker} as attributed_by from node_observations) as s "
         "join identity.sighting_kinds as k on k.kind_code = s.evidence_code group by all",
         {"run_id": run.run_id, "recorded_at": run.recorded_at},
     )
-    _count_reattributed(con, run, rules)
+    _count_reattributed(con, run, rules, speaker)
     nobody = ", ".join(map(literal, (NO_IDENTIFIER, SHARED, BLOCKED)))
     counted = con.execute(
         f"select coalesce(sum(n_rows) filter (attributed_by not in ({nobody})), 0)::bigint, "
@@ -51,18 +53,19 @@ def write_attributions(con: Connection, run: Run, rules: IdentifierRules) -> dic
     return dict(zip(("rows_attributable", "rows_of_known", "rows_reattributed"), counted, strict=True))
 
 
-def _speaker(rules: IdentifierRules) -> str:
+def _speaker(con: Connection, rules: IdentifierRules) -> str:
     """Return the SQL for which identifier speaks for an observation, or why none does."""
-    best = " ".join(
-        f"when {name} is not null and {name} not in (select node_id from excluded) then {literal(name)}"
-        for name in rules.types_by_priority
-    )
-    shared = " or ".join(f"{name} in (select node_id from shared_nodes)" for name in IDENTITY_COLUMNS)
-    anything = " or ".join(f"{name} is not null" for name in IDENTITY_COLUMNS)
-    return (
-        f"case {best} when {shared} then {literal(SHARED)} when {anything} then {literal(BLOCKED)} "
-        f"else {literal(NO_IDENTIFIER)} end"
-    )
+    seen = filled_columns(con, "node_observations")
+    ordered = [name for name in rules.types_by_priority if name in seen]
+    # Asking of each identifier whether it is excluded costs most; where none is, nobody is asked.
+    is_any_excluded = has_rows(con, "excluded")
+    links = "and {name} not in (select node_id from excluded)" if is_any_excluded else ""
+    whens = [f"when {name} is not null {links.format(name=name)} then {literal(name)}" for name in ordered]
+    if seen and is_any_excluded:
+        shared = " or ".join(f"{name} in (select node_id from shared_nodes)" for name in seen)
+        anything = " or ".join(f"{name} is not null" for name in seen)
+        whens += [f"when {shared} then {literal(SHARED)}", f"when {anything} then {literal(BLOCKED)}"]
+    return f"case {' '.join(whens)} else {literal(NO_IDENTIFIER)} end" if whens else literal(NO_IDENTIFIER)
 
 
 def _find_known(con: Connection) -> None:
@@ -76,7 +79,7 @@ def _find_known(con: Connection) -> None:
     )
 
 
-def _count_reattributed(con: Connection, run: Run, rules: IdentifierRules) -> None:
+def _count_reattributed(con: Connection, run: Run, rules: IdentifierRules, speaker: str) -> None:
     """Count the rows that had another customer before the run's moment, by who speaks for them now.
 
     Only rows that name a moved identifier can have; what else they name is looked up in both maps. An identifier that
@@ -99,15 +102,15 @@ def _count_reattributed(con: Connection, run: Run, rules: IdentifierRules) -> No
         [former],
     )
     if count(con, "moved_nodes"):
-        _compare_owners(con, rules, former)
+        _compare_owners(con, rules, former, speaker)
     con.execute("drop table moved_nodes; drop table former_map")
 
 
-def _compare_owners(con: Connection, rules: IdentifierRules, former: object) -> None:
+def _compare_owners(con: Connection, rules: IdentifierRules, former: object, speaker: str) -> None:
     """Add up the rows that name any of ``moved_nodes`` and changed hands, asking both maps for what these rows name."""
     moved = " or ".join(f"{name} in (select node_id from moved_nodes)" for name in IDENTITY_COLUMNS)
     con.execute(
-        f"create or replace temp table touched as select *, {_speaker(rules)} as attributed_by "
+        f"create or replace temp table touched as select *, {speaker} as attributed_by "
         f"from node_observations where first_seen_at <= ? and ({moved})",
         [former],
     )

@@ -17,7 +17,7 @@ from segmentation.identity.split_refusals import copy_refusals, find_departures
 from segmentation.identity.values import known_values
 from segmentation.identity.versions import superseded_rows
 from segmentation.run import Run
-from segmentation.warehouse import Connection, count, literal, scalar, table_exists
+from segmentation.warehouse import Connection, count, has_rows, literal, scalar, table_exists
 
 #: The one state that allows; any other word is a refusal.
 GRANTED = "granted"
@@ -59,7 +59,7 @@ def write_consents(con: Connection, run: Run, catalog: IdentityCatalog) -> dict[
         "consent_refusals_under_shared_identifiers": 0,
     }
     find_departures(con, run)
-    if table_exists(con, "sources", "consent_events"):
+    if table_exists(con, "sources", "consent_events") and has_rows(con, "sources.consent_events"):
         counts = _write_decisions(con, run, catalog)
     counts["consent_refusals_copied_by_splits"] = copy_refusals(con)
     unit, members, whole = "component", "components", "by_purpose"
@@ -187,6 +187,8 @@ def _deny_around_shared(con: Connection, catalog: IdentityCatalog, names: list[s
     Returns:
         Refusals that reached customers this way.
     """
+    if not has_rows(con, "excluded where status = 'shared'"):
+        return 0
     con.execute(
         "create or replace temp table ambiguous "
         "(consent_row bigint, shared_node bigint, purpose_code integer, refused_at timestamp)"

@@ -5,8 +5,9 @@ which edges fit into one customer (`admission.py`).
 """
 
 from segmentation.identity.catalog import IdentifierRules
+from segmentation.identity.observations import filled_columns
 from segmentation.sources.entities import IDENTITY_COLUMNS
-from segmentation.warehouse import Connection
+from segmentation.warehouse import Connection, has_rows
 
 
 def link(con: Connection, rules: IdentifierRules) -> None:
@@ -16,12 +17,15 @@ def link(con: Connection, rules: IdentifierRules) -> None:
     cost n - 1 edges and dropping a shared one keeps the others together. Edges at a blocked or shared
     identifier are kept, rejected by its rule.
     """
-    ordered = rules.types_by_priority
-    filled = " + ".join(f"({name} is not null)::integer" for name in IDENTITY_COLUMNS)
-    linking = [
-        f"case when {name} is not null and {name} not in (select node_id from excluded) then {name} end"
-        for name in ordered
-    ]
+    seen = filled_columns(con, "node_observations") or IDENTITY_COLUMNS
+    ordered = [name for name in rules.types_by_priority if name in seen]
+    filled = " + ".join(f"({name} is not null)::integer" for name in seen)
+    linking: list[str] = []
+    if has_rows(con, "excluded"):
+        linking = [
+            f"case when {name} is not null and {name} not in (select node_id from excluded) then {name} end"
+            for name in ordered
+        ]
     con.execute(
         f"create or replace temp table stars as select *, coalesce({', '.join([*linking, *ordered])}) as hub "
         f"from node_observations where {filled} > 1"
@@ -29,7 +33,7 @@ def link(con: Connection, rules: IdentifierRules) -> None:
     rays = " union all ".join(
         f"select least(hub, {name}) as node_a, greatest(hub, {name}) as node_b, evidence_code, n_obs, "
         f"first_seen_at, last_seen_at from stars where {name} is not null and {name} <> hub"
-        for name in IDENTITY_COLUMNS
+        for name in seen
     )
     con.execute(
         "create or replace temp table links as select e.*, k.source, k.evidence, k.tier, "
@@ -53,7 +57,9 @@ def find_owners(con: Connection, rules: IdentifierRules) -> None:
     """
     con.execute("create or replace temp table owner_pairs (node_a bigint, node_b bigint)")
     limit = rules.verified_account_alias
-    for name in ("source_customer_id", "user_id") if limit > 1 else ():
+    if limit == 1 or not has_rows(con, "evidence_kinds where is_verified"):
+        return
+    for name in ("source_customer_id", "user_id"):
         con.execute(
             "insert into owner_pairs with accounts as (select distinct email, "
             f"{name} as account from node_observations join evidence_kinds using (evidence_code) "

@@ -8,41 +8,47 @@ from segmentation.identity.catalog import IdentifierRules
 from segmentation.run import Run
 from segmentation.warehouse import Connection
 
-#: Figures by name; each is one query with one value over candidate and published tables.
-_QUERIES = {
-    "n_identifiers": "select count(*) from identity.candidate_identifiers",
-    "n_identifiers_active": "select count(*) from identity.candidate_identifiers where status = 'active'",
-    "n_identifiers_blocked": "select count(*) from identity.candidate_identifiers where status = 'blocked'",
-    "n_identifiers_shared": "select count(*) from identity.candidate_identifiers where status = 'shared'",
-    "n_edges": "select count(*) from identity.candidate_edges",
-    "n_edges_rejected": "select count(*) from identity.candidate_edges where not admitted",
-    "n_customers": "select count(*) from identity.candidate_customers where status = 'active'",
-    "n_customers_known": "select count(*) from identity.candidate_profiles where is_known",
-    "n_contradictions": "select count(*) from identity.candidate_profile_conflicts where value_rank = 1",
-    "max_customer_nodes": "select coalesce(max(n_nodes), 0) from identity.candidate_customers",
-    "n_lookup_values": "select count(*) from identity.candidate_identifier_lookup",
-    "n_consents": "select count(*) from identity.candidate_customer_consents",
-    "n_consents_allowed": "select count(*) from identity.candidate_customer_consents where is_allowed",
-    "n_accounts": "select count(*) from identity.candidate_customer_accounts",
-    "creates": "select count(*) from identity.candidate_events where event = 'create'",
-    "merges": "select count(*) from identity.candidate_events where event = 'merge'",
-    "splits": "select count(*) from identity.candidate_events where event in ('split', 'unmerge')",
-    "moves": "select count(*) from identity.candidate_events where event = 'move'",
-    "retired": "select count(*) from identity.candidate_events where event = 'retire'",
-    "duplicate_members": "select count(*) - count(distinct node_id) from identity.candidate_identifier_map",
-    "members_without_active_customer": (
-        "select count(*) from identity.candidate_identifier_map where customer_id not in "
-        "(select customer_id from identity.candidate_customers where status = 'active')"
-    ),
-    "known_before": (
-        "select count(*) from identity.identifier_map as o join identity.candidate_identifier_map as n using (node_id) "
-        "join nodes as i using (node_id) where i.id_type in ('source_customer_id', 'user_id')"
-    ),
-    "known_moved": (
-        "select count(*) from identity.identifier_map as o join identity.candidate_identifier_map as n using (node_id) "
-        "join nodes as i using (node_id) where i.id_type in ('source_customer_id', 'user_id') "
-        "and o.customer_id <> n.customer_id"
-    ),
+#: Figures by name, over candidate and published tables: those of one relation are counted together.
+_FIGURES = {
+    "identity.candidate_identifiers": {
+        "n_identifiers": "count(*)",
+        "n_identifiers_active": "count(*) filter (status = 'active')",
+        "n_identifiers_blocked": "count(*) filter (status = 'blocked')",
+        "n_identifiers_shared": "count(*) filter (status = 'shared')",
+    },
+    "identity.candidate_edges": {
+        "n_edges": "count(*)",
+        "n_edges_rejected": "count(*) filter (not admitted)",
+    },
+    "identity.candidate_customers": {
+        "n_customers": "count(*) filter (status = 'active')",
+        "max_customer_nodes": "coalesce(max(n_nodes), 0)",
+    },
+    "identity.candidate_profiles where is_known": {"n_customers_known": "count(*)"},
+    "identity.candidate_profile_conflicts where value_rank = 1": {"n_contradictions": "count(*)"},
+    "identity.candidate_identifier_lookup": {"n_lookup_values": "count(*)"},
+    "identity.candidate_customer_consents": {
+        "n_consents": "count(*)",
+        "n_consents_allowed": "count(*) filter (is_allowed)",
+    },
+    "identity.candidate_customer_accounts": {"n_accounts": "count(*)"},
+    "identity.candidate_events": {
+        "creates": "count(*) filter (event = 'create')",
+        "merges": "count(*) filter (event = 'merge')",
+        "splits": "count(*) filter (event in ('split', 'unmerge'))",
+        "moves": "count(*) filter (event = 'move')",
+        "retired": "count(*) filter (event = 'retire')",
+    },
+    "identity.candidate_identifier_map": {"duplicate_members": "count(*) - count(distinct node_id)"},
+    "identity.candidate_identifier_map where customer_id not in "
+    "(select customer_id from identity.candidate_customers where status = 'active')": {
+        "members_without_active_customer": "count(*)"
+    },
+    "identity.identifier_map as o join identity.candidate_identifier_map as n using (node_id) "
+    "join nodes as i using (node_id) where i.id_type in ('source_customer_id', 'user_id')": {
+        "known_before": "count(*)",
+        "known_moved": "count(*) filter (o.customer_id <> n.customer_id)",
+    },
 }
 
 #: Shares of these figures, in one; null where there is nothing to take a share of.
@@ -66,8 +72,9 @@ def write_figures(
         counted: Figures that earlier steps counted on the way.
     """
     integers = {name: value for name, value in counted.items() if isinstance(value, int)}
-    for name, query in _QUERIES.items():
-        integers[name] = int(con.execute(query).fetchall()[0][0])
+    for relation, figures in _FIGURES.items():
+        [values] = con.execute(f"select {', '.join(figures.values())} from {relation}").fetchall()
+        integers |= {name: int(value) for name, value in zip(figures, values, strict=True)}
     ratios = {
         name: integers[part] / integers[whole] if integers[whole] else 0.0 for name, (part, whole) in _RATIOS.items()
     }

@@ -5,6 +5,8 @@ Belongs here: judging single identifiers. Does not belong here: judging what a c
 rule that did it.
 """
 
+from collections.abc import Container, Mapping
+
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.sources.entities import IDENTITY_COLUMNS
 from segmentation.warehouse import Connection, literal
@@ -27,11 +29,13 @@ def judge_identifiers(con: Connection, rules: IdentifierRules) -> None:
         "insert into excluded select node_id, 'blocked', status_rule from operator_blocks "
         "where node_id not in (select node_id from excluded)"
     )
-    _block(con, rules)
-    _find_shared(con, rules)
+    # What nobody has needs no judging.
+    seen_with = dict(con.execute("select id_type, max(n_seen_with) from nodes group by id_type").fetchall())
+    _block(con, rules, seen_with)
+    _find_shared(con, rules, seen_with)
 
 
-def _block(con: Connection, rules: IdentifierRules) -> None:
+def _block(con: Connection, rules: IdentifierRules, id_types: Container[str]) -> None:
     for name, kind in rules.identifiers.items():
         values = ", ".join(literal(value) for value in sorted(rules.placeholders(name)))
         conditions = [(f"lower(r.id_value) in ({values})", "R1 placeholder")] if values else []
@@ -39,21 +43,25 @@ def _block(con: Connection, rules: IdentifierRules) -> None:
             (f"regexp_matches(r.id_value, {literal(pattern)})", f"R1 pattern {pattern}")
             for pattern in kind.block_patterns
         ]
-        if not conditions:
+        if not conditions or name not in id_types:
             continue
         whens = " ".join(f"when {condition} then {literal(rule)}" for condition, rule in conditions)
         con.execute(
             f"insert into excluded select node_id, 'blocked', rule from (select r.node_id, case {whens} end as rule "
-            f"from identity.registry as r semi join nodes using (node_id) where r.id_type = {literal(name)}) "
+            f"from identity.registry as r semi join (select node_id from nodes where id_type = {literal(name)}) "
+            f"using (node_id) where r.id_type = {literal(name)}) "
             "where rule is not null and node_id not in (select node_id from excluded)"
         )
 
 
-def _find_shared(con: Connection, rules: IdentifierRules) -> None:
+def _find_shared(con: Connection, rules: IdentifierRules, seen_with: Mapping[str, int]) -> None:
+    limits = {name: rules.identifiers[name].degree_limits for name in IDENTITY_COLUMNS}
+    exceeded = [name for name, some in limits.items() if some and seen_with.get(name, 0) > min(some.values())]
+    if not exceeded:
+        return
     con.execute("create or replace temp table crowded (node_id bigint, rule varchar)")
-    for name in IDENTITY_COLUMNS:
-        if limits := rules.identifiers[name].degree_limits:
-            _count_neighbours(con, name, limits)
+    for name in exceeded:
+        _count_neighbours(con, name, limits[name])
     con.execute("insert into excluded select node_id, 'shared', min(rule) from crowded group by node_id")
     con.execute("drop table crowded")
 

@@ -5,6 +5,7 @@ which rows are new (`sightings.py`), what a raw value means (`values.py`), or wh
 identifiers together (`edges.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,10 +79,11 @@ def observe(con: Connection, run: Run, rules: IdentifierRules) -> dict[str, int]
     present = relations(con, "sources")
     readings = plan_readings(con, run, rules, [name for name in rules.entities if name in present])
     _read_entities(con, rules, codes, readings)
-    _collect_raw_values(con, rules)
-    counts = register_values(con, rules)
+    filled = filled_columns(con, "observations")
+    _collect_raw_values(con, rules, filled)
+    counts = register_values(con, rules, filled)
     _write_kinds(con, codes)
-    _write_sightings(con, rules)
+    _write_sightings(con, rules, filled)
     note_readings(con, readings, _count_useless(con))
     con.execute("drop view raw_values; drop table observations; drop table evidence_codes")
     _write_nodes(con, rules)
@@ -148,13 +150,13 @@ def _entity_query(
     )
 
 
-def _collect_raw_values(con: Connection, rules: IdentifierRules) -> None:
+def _collect_raw_values(con: Connection, rules: IdentifierRules, filled: Sequence[str]) -> None:
     """Write temporary view ``raw_values``: it is read a type at a time, each type once."""
     parts = " union all ".join(
         f"select distinct {literal(name)} as id_type, {namespace_expression(rules, name)} as id_namespace, "
         f"{'phone_region' if name == 'phone' else literal('')} as region, {name} as raw_value "
         f"from observations where {name} is not null"
-        for name in IDENTITY_COLUMNS
+        for name in filled or IDENTITY_COLUMNS
     )
     con.execute(f"create or replace temp view raw_values as {parts}")
 
@@ -193,9 +195,9 @@ def _write_kinds(con: Connection, codes: EvidenceCodes) -> None:
     )
 
 
-def _write_sightings(con: Connection, rules: IdentifierRules) -> None:
+def _write_sightings(con: Connection, rules: IdentifierRules, filled: Sequence[str]) -> None:
     columns, joins = [], []
-    for name in filled_columns(con, "observations"):
+    for name in filled:
         columns.append(f"v_{name}.node_id as {name}")
         namespace = f"and v_{name}.id_namespace = o.source" if rules.identifiers[name].scope == "source" else ""
         region = f"and v_{name}.region = o.phone_region" if name == "phone" else ""
@@ -222,15 +224,16 @@ def _write_nodes(con: Connection, rules: IdentifierRules) -> None:
         "create or replace temp table nodes (node_id bigint, first_seen_at timestamp, last_seen_at timestamp, "
         "is_verified boolean, n_seen_with bigint, id_type varchar, id_namespace varchar)"
     )
-    for name in IDENTITY_COLUMNS:
-        others = [other for other in IDENTITY_COLUMNS if other != name]
+    filled = filled_columns(con, "node_observations")
+    for name in filled:
+        seen_with = ", ".join(f"count({other})" for other in filled if other != name) or "0"
         # Only e-mails can be verified.
         verified, kinds = "false", ""
         if name == "email":
             verified, kinds = "bool_or(k.is_verified)", "join evidence_kinds as k using (evidence_code)"
         seen = (
             f"select {name} as node_id, min(first_seen_at) as first_seen_at, max(last_seen_at) as last_seen_at, "
-            f"{verified} as is_verified, greatest({', '.join(f'count({other})' for other in others)}) as n_seen_with, "
+            f"{verified} as is_verified, greatest({seen_with}) as n_seen_with, "
             f"{literal(name)} as id_type from node_observations {kinds} "
             f"where {name} is not null group by {name}"
         )

@@ -80,7 +80,9 @@ def _stater(name: str) -> str:
 
 def _write_conflicts(con: Connection, run: Run, scales: Mapping[str, Scale], weights: Mapping[str, str]) -> None:
     """List the values of attributes that have several; few customers have such."""
-    for name in DESCRIPTIONS:
+    differ = ", ".join(f"bool_or({name}_differs)" for name in DESCRIPTIONS)
+    [contradicted] = con.execute(f"select {differ} from described").fetchall()
+    for name in (name for name, differs in zip(DESCRIPTIONS, contradicted, strict=True) if differs):
         kind, seen_at = scales[name].part_of("g.weight", "kind"), scales[name].moment_of("g.weight")
         con.execute(
             "insert into identity.candidate_profile_conflicts by name with grouped as ("

@@ -5,7 +5,7 @@ Belongs here: what follows from decisions once a run knows them. Does not belong
 """
 
 from segmentation.identity.operator_rules import LINKED, STEWARD, TIER
-from segmentation.warehouse import Connection, literal
+from segmentation.warehouse import Connection, has_rows, literal
 
 
 def add_links(con: Connection) -> None:
@@ -14,6 +14,8 @@ def add_links(con: Connection) -> None:
     Identifiers that this run did not see link nothing. A link at an identifier that links nobody (blocked, shared,
     erased) is refused with its rule like any other edge there.
     """
+    if not has_rows(con, "operator_links"):
+        return
     con.execute(
         "insert into links by name select o.node_a, o.node_b, "
         f"{literal(STEWARD)} as source, {literal(LINKED)} as evidence, {TIER} as tier, 1 as n_obs, "
@@ -31,6 +33,8 @@ def add_owners(con: Connection) -> None:
 
     Two accounts that a must-link joins, in one step or over several, count as one towards ``max_per_customer``.
     """
+    if not has_rows(con, "links where tier = 0"):
+        return
     con.execute(
         "insert into owner_pairs with recursive linked as ("
         "select node_a, node_b from links where tier = 0 and reject_rule is null), "
@@ -52,6 +56,8 @@ def name_causes(con: Connection) -> None:
     A merge follows from a link between identifiers of the two customers; a split or an unmerge from a separation of
     them.
     """
+    if not has_rows(con, "operator_links") and not has_rows(con, "operator_bars"):
+        return
     con.execute(
         "create or replace temp table rule_events as "
         "with ends as (select 'merge' as event, l.rule_id, l.node_a, l.node_b from operator_links as l union all "
@@ -82,6 +88,8 @@ def name_causes(con: Connection) -> None:
 
 def mark_manual_matches(con: Connection) -> None:
     """Say of customers that an admitted must-link holds together that people matched them."""
+    if not has_rows(con, "links where tier = 0"):
+        return
     con.execute(
         "update identity.candidate_customers set match_basis = 'manual' where customer_id in ("
         "select m.customer_id from links as l join identity.candidate_identifier_map as m on m.node_id = l.node_a "

@@ -9,7 +9,7 @@ by the same rules; otherwise it is read anew. So the result never depends on how
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,7 +41,7 @@ class Reading:
     mark: dict[str, Any]
 
 
-def plan_readings(con: Connection, run: Run, rules: IdentifierRules, entities: Iterable[str]) -> list[Reading]:
+def plan_readings(con: Connection, run: Run, rules: IdentifierRules, entities: Sequence[str]) -> list[Reading]:
     """Say what to read of each of the entities so that ``identity.sightings`` knows all rows by ``run.as_of``.
 
     Costs one scan of the columns that say who was seen; equal sums of the rows' hashes show that what was
@@ -49,7 +49,8 @@ def plan_readings(con: Connection, run: Run, rules: IdentifierRules, entities: I
     """
     _leave_older_form(con)
     known = _marks(con)
-    readings = [_plan(con, run, rules, entity, known.get(entity)) for entity in entities]
+    filled = _filled(con, entities)
+    readings = [_plan(con, run, rules, entity, known.get(entity), is_filled=entity in filled) for entity in entities]
     kept = [reading.entity for reading in readings if not reading.is_anew]
     con.execute(
         "delete from identity.sightings where kind_code in "
@@ -88,19 +89,29 @@ def _sizes(con: Connection) -> dict[str, int]:
     return dict(found.fetchall())
 
 
-def _plan(con: Connection, run: Run, rules: IdentifierRules, entity: str, mark: dict[str, Any] | None) -> Reading:
+def _filled(con: Connection, entities: Iterable[str]) -> set[str]:
+    """Return the entities that have any row."""
+    counts = " union all ".join(f"select {literal(name)}, count(*) from sources.{name}" for name in entities)
+    return {name for name, rows in con.execute(counts).fetchall() if rows} if counts else set()
+
+
+def _plan(
+    con: Connection, run: Run, rules: IdentifierRules, entity: str, mark: dict[str, Any] | None, *, is_filled: bool
+) -> Reading:
     rules_hash = _rules_hash(rules, entity)
     if mark is not None and (mark["rules_hash"] != rules_hash or mark["as_of"] > run.as_of):
         mark = None
     moment = ENTITIES[entity].event_time
     visible = f"{moment} <= {_timestamp(run.as_of)}"
     read = f"({moment} <= {_timestamp(mark['as_of'])} and file_id <= {mark['file_id']})" if mark else "false"
-    row_count, content, read_count, read_content, file_id = con.execute(
-        "select count(*), coalesce(sum(content), 0), count(*) filter (is_read), "
-        "coalesce(sum(content) filter (is_read), 0), coalesce(max(file_id), 0) from "
-        f"(select hash({', '.join(_content(rules, entity))}) as content, {read} as is_read, file_id "
-        f"from sources.{entity} where {visible})"
-    ).fetchall()[0]
+    row_count = content = read_count = read_content = file_id = 0
+    if is_filled:
+        row_count, content, read_count, read_content, file_id = con.execute(
+            "select count(*), coalesce(sum(content), 0), count(*) filter (is_read), "
+            "coalesce(sum(content) filter (is_read), 0), coalesce(max(file_id), 0) from "
+            f"(select hash({', '.join(_content(rules, entity))}) as content, {read} as is_read, file_id "
+            f"from sources.{entity} where {visible})"
+        ).fetchall()[0]
     now = {
         "entity": entity,
         "rules_hash": rules_hash,
@@ -113,7 +124,7 @@ def _plan(con: Connection, run: Run, rules: IdentifierRules, entity: str, mark: 
         "n_sightings": 0,
     }
     if mark is None or (mark["row_count"], mark["content_hash"]) != (read_count, read_content):
-        return Reading(entity, is_anew=True, rows=visible, mark=now)
+        return Reading(entity, is_anew=True, rows=visible if row_count else None, mark=now)
     now |= {name: mark[name] for name in ("rows_without_identifier", "oversized_values", "n_sightings")}
     rest = f"{visible} and not {read}" if row_count > read_count else None
     return Reading(entity, is_anew=False, rows=rest, mark=now)
@@ -152,6 +163,7 @@ def note_readings(con: Connection, readings: Iterable[Reading], found: dict[str,
     """
     sizes, registry_size = _sizes(con), count(con, "identity.registry")
     con.execute("delete from identity.readings")
+    marks = []
     for reading in readings:
         mark = reading.mark | {"registry_size": registry_size}
         without, oversized = found.get(reading.entity, (0, 0))
@@ -159,6 +171,10 @@ def note_readings(con: Connection, readings: Iterable[Reading], found: dict[str,
         mark["oversized_values"] += oversized
         if reading.is_anew:
             mark["n_sightings"] = sizes.get(reading.entity, 0)
-        names = ", ".join(mark)
-        marks = ", ".join(f"${name}" for name in mark)
-        con.execute(f"insert into identity.readings ({names}) values ({marks})", mark)
+        marks.append(mark)
+    if marks:
+        row = f"({', '.join('?' for _ in marks[0])})"
+        con.execute(
+            f"insert into identity.readings ({', '.join(marks[0])}) values {', '.join(row for _ in marks)}",
+            [value for mark in marks for value in mark.values()],
+        )

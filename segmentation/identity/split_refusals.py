@@ -9,7 +9,7 @@ and has no customer any more.
 
 from segmentation.identity.differences import find_arrivals
 from segmentation.run import Run
-from segmentation.warehouse import Connection, count
+from segmentation.warehouse import Connection, count, has_rows
 
 
 def find_departures(con: Connection, run: Run) -> None:
@@ -53,6 +53,12 @@ def copy_refusals(con: Connection) -> int:
     Returns:
         Customers and purposes with a copied refusal.
     """
+    if not has_rows(con, "decisions where refused_at is not null"):
+        con.execute(
+            "create or replace temp table copied (node_id bigint, purpose_code integer, copied_at timestamp); "
+            "drop table leaving; drop table departed"
+        )
+        return 0
     _write_spells(con)
     con.execute(
         "create or replace temp table copied as with "

@@ -21,10 +21,11 @@ from segmentation.identity.profile_rules import (
     DescribingEntity,
     ProfileRules,
 )
+from segmentation.identity.tables import relations
 from segmentation.identity.versions import superseded_rows
 from segmentation.run import Run
 from segmentation.sources.entities import IDENTITY_COLUMNS
-from segmentation.warehouse import Connection, literal, table_exists
+from segmentation.warehouse import Connection, has_rows, literal
 
 #: Widths in bits of what a weight is made of: 127 together, which a hugeint holds. There are fewer kinds (sources times
 #: entities) and fewer identifiers than that.
@@ -82,11 +83,10 @@ def write_kinds(con: Connection, rules: ProfileRules) -> dict[str, Scale]:
     for _, priorities in chosen.values():
         columns.setdefault(priorities, f"weight_{len(columns)}")
     weights = ", ".join(f"{_trust(priorities)} as {column}" for priorities, column in columns.items())
-    stating = [entity.name for entity in DESCRIBING if table_exists(con, "sources", entity.name)]
     met = " union ".join(
         [
             "select entity, source from identity.sighting_kinds",
-            *(f"select distinct {literal(name)}, source from sources.{name}" for name in stating),
+            *(f"select distinct {literal(entity.name)}, source from sources.{entity.name}" for entity in _stating(con)),
         ]
     )
     # What preferences leave equal goes to the more trusted entity, then to the highest source.
@@ -100,6 +100,12 @@ def write_kinds(con: Connection, rules: ProfileRules) -> dict[str, Scale]:
         name: Scale((*order, *(("recency",) if "recency" not in order else ()), "tie", "kind"), columns[priorities])
         for name, (order, priorities) in chosen.items()
     }
+
+
+def _stating(con: Connection) -> list[DescribingEntity]:
+    """Return the describing entities that have any row."""
+    present = relations(con, "sources")
+    return [one for one in DESCRIBING if one.name in present and has_rows(con, f"sources.{one.name}")]
 
 
 def _trust(priorities: tuple[str, ...]) -> str:
@@ -164,9 +170,8 @@ def choose_descriptions(
     con.execute(
         f"create or replace temp table stated (component bigint, kind integer, moment bigint, tie varchar, {columns})"
     )
-    for entity in DESCRIBING:
-        if table_exists(con, "sources", entity.name):
-            _collect(con, run, rules, entity)
+    for entity in _stating(con):
+        _collect(con, run, rules, entity)
     # Few rows of a customer have one moment: only theirs are put in order.
     con.execute(
         "create or replace temp table tied as select row_number, "

@@ -5,6 +5,8 @@ registry of dense ids. Does not belong here: the rules for one value (`normalise
 identifiers may link customers (`guards.py`).
 """
 
+from collections.abc import Iterable
+
 import duckdb
 import pyarrow as pa
 
@@ -62,20 +64,20 @@ def known_values(id_type: str) -> str:
     )
 
 
-def register_values(con: Connection, rules: IdentifierRules) -> dict[str, int]:
+def register_values(con: Connection, rules: IdentifierRules, id_types: Iterable[str] = NORMALISERS) -> dict[str, int]:
     """Give every raw value in temporary table ``raw_values`` its identifier.
 
-    ``raw_values(id_type, id_namespace, region, raw_value)`` holds each combination once. New ones are
-    normalised and from then on known (`known_values`); new identifiers get the next dense ids in
-    ``identity.registry``, in the order of their type, namespace and value. Runs inside the caller's
-    transaction.
+    ``raw_values(id_type, id_namespace, region, raw_value)`` holds each combination once, of ``id_types``
+    alone. New ones are normalised and from then on known (`known_values`); new identifiers get the next
+    dense ids in ``identity.registry``, in the order of their type, namespace and value. Runs inside the
+    caller's transaction.
 
     Returns:
         How many raw values and identifiers were new, and how many values Python had to look at.
     """
     _forget_if_rules_changed(con, rules)
     counts = dict.fromkeys(("new_values", "values_by_python", "new_identifiers"), 0)
-    for id_type in sorted(NORMALISERS):
+    for id_type in sorted(id_types):
         _normalise(con, rules, id_type)
         new_values = _count(con, "new_values")
         if new_values:
