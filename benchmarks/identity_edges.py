@@ -171,11 +171,13 @@ def _write_stage_tables(con: Connection, day: int) -> None:
         "false as is_verified, 1::bigint as n_seen_with, id_type, '' as id_namespace from graph.nodes "
         f"where day <= {day}; "
         "create temp table links as select node_a, node_b, 0 as evidence_code, n_obs::bigint as n_obs, first_seen_at, "
-        "last_seen_at, 'app' as source, 'events' as evidence, tier, null::varchar as reject_rule, true as is_raw "
+        "last_seen_at, 'app' as source, 'events' as evidence, tier, null::double as match_probability, "
+        "null::varchar as reject_rule, true as is_raw "
         f"from graph.edges where day <= {day}; "
         "create temp table excluded (node_id bigint, status varchar, status_rule varchar); "
         "create temp table owner_pairs (node_a bigint, node_b bigint); "
-        "create temp table operator_bars (node_a bigint, node_b bigint, rule_id varchar)"
+        "create temp table operator_bars (node_a bigint, node_b bigint, rule_id varchar); "
+        "create temp table match_bars (node_a bigint, node_b bigint, rule_id varchar)"
     )
 
 

@@ -17,7 +17,7 @@ from orchestration.commands.identity_steward import Author, Reason, deciding, re
 from orchestration.settings import Settings, now
 from segmentation.contracts import ensure_schema
 from segmentation.errors import StrataError
-from segmentation.identity.catalog import load_identifier_rules
+from segmentation.identity.catalog import IdentifierRules, load_identifier_rules
 from segmentation.identity.matching.candidates import Matching, load_matching_in_force
 from segmentation.identity.matching.catalog import MATCHING_FILE, require_matching
 from segmentation.identity.matching.labels import (
@@ -27,6 +27,7 @@ from segmentation.identity.matching.labels import (
     assess,
     draw_sample,
     end_label,
+    find_contradictions,
     read_pair,
 )
 from segmentation.identity.matching.review import Match, Record, read_matches, with_values
@@ -77,12 +78,14 @@ def review(
     matching = load_matching_in_force(settings.catalog, settings.matching_models_folder)
     with settings.warehouse.write() as con:
         ensure_schema(con, "identity")
-        found = read_matches(con, state=state, drawn=sample, limit=limit)
+        found = read_matches(con, state=state, drawn=sample, limit=limit, providers=rules.email_providers)
         found = with_values(con, _published(con), rules, definition, found, reveal=reveal)
         counted = dict(con.execute("select state, count(*) from identity.match_candidates group by all").fetchall())
-        precision = assess(con, matching) if matching else None
+        precision = assess(con, matching, rules.email_providers) if matching else None
+        contradictions = find_contradictions(con, rules.email_providers)
     if as_json:
-        print_json({"states": counted, "precision": precision, "pairs": [asdict(one) for one in found]})
+        pairs = [asdict(one) for one in found]
+        print_json({"states": counted, "precision": precision, "pairs": pairs, "contradictions": contradictions})
         return
     rows = [
         (
@@ -100,6 +103,20 @@ def review(
     out.print(Text(told if matching else f"{told}; matching is off", style="dim"))
     if precision:
         out.print(Text(_told(precision), style="dim"))
+    if contradictions:
+        out.print(Text("\npeople call these no match, and evidence makes them one customer's:", style="yellow"))
+        rows = [(one.pair, one.customer_id, one.author, one.reason) for one in contradictions]
+        out.print(table(["pair", "customer", "author", "reason"], rows))
+        one, other = contradictions[0].pair.split("-")
+        out.print(
+            hint_table(
+                [
+                    (f"strata identity why node:{one} node:{other}", "the evidence"),
+                    ("strata identity split", "keeps them apart whatever the evidence says"),
+                    ("strata matching unlabel PAIR", "takes the label back"),
+                ]
+            )
+        )
     out.print(
         hint_table(
             [
@@ -117,8 +134,8 @@ def show(pair: PairName, reveal: Reveal = False, as_json: Json = False) -> None:
     definition, rules = require_matching(settings.catalog), load_identifier_rules(settings.catalog)
     with settings.warehouse.write() as con:
         ensure_schema(con, "identity")
-        named = read_pair(con, pair)
-        found = _read(con, named)
+        named = read_pair(con, pair, rules.email_providers)
+        found = _read(con, named, rules)
         [match] = with_values(con, _published(con), rules, definition, [found], reveal=reveal)
     if as_json:
         print_json(match)
@@ -151,9 +168,9 @@ def label(
     as_json: Json = False,
 ) -> None:
     """Say that two records are one person's, or that they are not; it acts with the next run."""
-    with deciding(Settings.load()) as (con, _rules):
-        named = read_pair(con, pair)
-        done = add_label(con, named, verdict.value, Signature(author, reason, now()))
+    with deciding(Settings.load()) as (con, rules):
+        named = read_pair(con, pair, rules.email_providers)
+        done = add_label(con, named, verdict.value, Signature(author, reason, now()), rules.email_providers)
     if as_json:
         print_json({"pair": str(named), "verdict": done.verdict, "label_seq": done.label_seq})
         return
@@ -171,9 +188,9 @@ def label(
 
 def unlabel(pair: PairName, author: Author, reason: Reason, as_json: Json = False) -> None:
     """Take back what was said of a pair: from the next run on it is as if nobody had said it."""
-    with deciding(Settings.load()) as (con, _rules):
-        named = read_pair(con, pair)
-        end_label(con, named, Signature(author, reason, now()))
+    with deciding(Settings.load()) as (con, rules):
+        named = read_pair(con, pair, rules.email_providers)
+        end_label(con, named, Signature(author, reason, now()), rules.email_providers)
     if as_json:
         print_json({"pair": str(named), "verdict": None})
         return
@@ -190,9 +207,9 @@ def sample(
     """Draw pairs at random, from those that would be linked automatically, for people to label."""
     settings = Settings.load()
     matching = _require_in_force(settings)
-    with deciding(settings) as (con, _rules):
-        drawn = draw_sample(con, matching, size, Signature(author, reason, now()))
-        precision = assess(con, matching)
+    with deciding(settings) as (con, rules):
+        drawn = draw_sample(con, matching, size, Signature(author, reason, now()), rules.email_providers)
+        precision = assess(con, matching, rules.email_providers)
     if as_json:
         print_json({"drawn": drawn, "precision": precision})
         return
@@ -217,8 +234,8 @@ def _published(con: Connection) -> Run:
     return Run("review", published_moment(con), now())
 
 
-def _read(con: Connection, pair: Pair) -> Match:
-    found = read_matches(con, pairs=[pair])
+def _read(con: Connection, pair: Pair, rules: IdentifierRules) -> Match:
+    found = read_matches(con, pairs=[pair], providers=rules.email_providers)
     if not found:
         raise StrataError(
             f"the model in force no longer finds {pair}",

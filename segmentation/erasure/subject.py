@@ -11,6 +11,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from segmentation.identity.catalog import IdentifierRules
+from segmentation.identity.email_providers import mailbox_expression
 from segmentation.identity.normalise import normalise_email
 from segmentation.identity.values import known_values
 from segmentation.pseudonyms import PseudonymKey
@@ -40,7 +41,8 @@ def gather(con: Connection, rules: IdentifierRules, customer_id: str) -> Subject
     """Write temporary tables about a customer.
 
     * ``erased_customers(customer_id)``: the id and those merged into it;
-    * ``erased_nodes(node_id, id_type, id_namespace, id_value)``: its identifiers;
+    * ``erased_nodes(node_id, id_type, id_namespace, id_value)``: its identifiers, and the addresses that stood for them
+      before the catalog named their provider;
     * ``erased_values(id_type, id_namespace, raw_value, is_certain)``: every spelling that a source has sent and the
       normal form, under the source that owns the id. A phone number without a country is uncertain where the
       same digits, read in another country, are somebody else's.
@@ -57,6 +59,8 @@ def gather(con: Connection, rules: IdentifierRules, customer_id: str) -> Subject
         "using (node_id)",
         [customer_id],
     )
+    identifiers = count(con, "erased_nodes")
+    _add_former_addresses(con, rules)
     con.execute(
         "create or replace temp table erased_values "
         "(id_type varchar, id_namespace varchar, raw_value varchar, is_certain boolean)"
@@ -66,7 +70,17 @@ def gather(con: Connection, rules: IdentifierRules, customer_id: str) -> Subject
     former = con.execute(
         "select customer_id from erased_customers where customer_id <> ? order by customer_id", [customer_id]
     ).fetchall()
-    return Subject(customer_id, tuple(row[0] for row in former), count(con, "erased_nodes"))
+    return Subject(customer_id, tuple(row[0] for row in former), identifiers)
+
+
+def _add_former_addresses(con: Connection, rules: IdentifierRules) -> None:
+    if rules.email_providers:
+        con.execute(
+            "insert into erased_nodes select node_id, id_type, id_namespace, id_value from identity.registry "
+            f"where id_type = 'email' and {mailbox_expression('id_value', rules.email_providers)} in "
+            "(select id_value from erased_nodes where id_type = 'email') "
+            "and node_id not in (select node_id from erased_nodes)"
+        )
 
 
 def _gather_values(con: Connection, rules: IdentifierRules, id_type: str) -> None:

@@ -21,7 +21,10 @@ from segmentation.identity.components import Integers, fetch_integers, label_com
 from segmentation.identity.contraction import label_in_engine
 from segmentation.identity.partition import ConstrainedPartition, Limits
 from segmentation.identity.separations import Separations
-from segmentation.warehouse import Connection
+from segmentation.warehouse import Connection, literal
+
+#: Tier of matches, below all that sources say, and what the evidence of those ends with that people labelled.
+MATCH_TIER, LABELLED = 4, "labelled"
 
 #: Who finds the components: scipy in this process, or the engine by SQL alone.
 Solver = Literal["embedded", "contraction"]
@@ -47,12 +50,16 @@ def admit(con: Connection, rules: IdentifierRules, solver: Solver = "embedded") 
 
     Components that break no limit and hold nothing that people keep apart keep all their edges. In the others
     edges are walked in the order (tier, how often seen in doublings, first seen, node ids), and one that would break a
-    limit or a separation is rejected; the order makes the result independent of how rows arrived. Sets
-    ``reject_rule`` in ``links``.
+    limit or a separation is rejected; the order makes the result independent of how rows arrived. Matches come last,
+    those that people labelled first, the others by their probability. Sets ``reject_rule`` in ``links``.
+
+    What people decided (``operator_bars``) keeps apart from the first edge on. What they said of likeness
+    (``match_bars``) says nothing against evidence of sources, so it holds from the first match on: between two whom
+    evidence has joined by then it is void, all others no chain of matches joins.
 
     Args:
-        con: The warehouse, with temporary tables ``links``, ``nodes``, ``excluded``, ``owner_pairs`` and
-            ``operator_bars``.
+        con: The warehouse, with temporary tables ``links``, ``nodes``, ``excluded``, ``owner_pairs``,
+            ``operator_bars`` and ``match_bars``.
         rules: Give the limits.
         solver: Who finds the components; the result is the same.
 
@@ -141,7 +148,9 @@ def _find_contested(
         distinct = np.unique(np.stack([labels[members], held]), axis=1)[0]
         components, counts = np.unique(distinct, return_counts=True)
         contested[components[counts > limit]] = True
-    bars = fetch_integers(con, "select node_a, node_b from operator_bars")
+    bars = fetch_integers(
+        con, "select node_a, node_b from operator_bars union all select node_a, node_b from match_bars"
+    )
     known = _known(nodes, bars["node_a"]) & _known(nodes, bars["node_b"])
     a, b = (labels[nodes.numbers[bars[name][known]]] for name in ("node_a", "node_b"))
     contested[a[a == b]] = True
@@ -170,21 +179,27 @@ def _readmit(
     con.register("contested", pa.table({"node_id": node_ids}))
     edges = fetch_integers(
         con,
-        "select node_a, node_b from links where reject_rule is null and node_a in (select node_id from contested) "
-        f"group by node_a, node_b order by min(tier), -least({_MOST_DOUBLINGS}, floor(log2(max(n_obs)))), "
+        "select node_a, node_b, min(tier) as tier from links where reject_rule is null "
+        f"and node_a in (select node_id from contested) group by node_a, node_b order by min({_STRENGTH}), "
+        f"-least({_MOST_DOUBLINGS}, floor(log2(max(n_obs)))), "
         # When the pair was first seen by its strongest evidence: a weaker row, such as a match, never moves a stronger.
         "min({'tier': tier, 'seen_at': first_seen_at}).seen_at, node_a, node_b",
     )
     con.unregister("contested")
-    bars = con.execute("select node_a, node_b, rule_id from operator_bars").fetchall()
-    partition = ConstrainedPartition(limits, Separations(bars))
+    partition = ConstrainedPartition(limits, Separations(_bars(con, "operator_bars")))
     for node, node_class in zip(node_ids.tolist(), nodes.class_codes[numbers].tolist(), strict=True):
         partition.add(node, node_class, owners.get(node, node))
-    rejected = _walk(partition, edges["node_a"].tolist(), edges["node_b"].tolist())
+    a, b = edges["node_a"].tolist(), edges["node_b"].tolist()
+    first_match = int(np.searchsorted(edges["tier"], MATCH_TIER))
+    refused = _walk(partition, a[:first_match], b[:first_match])
+    for bar in _bars(con, "match_bars"):
+        partition.separate(*bar)
+    refused += _walk(partition, a[first_match:], b[first_match:])
     roots = np.array([partition.find(node) for node in node_ids.tolist()], dtype=np.int64)
     # Labels of the other components are below the number of nodes.
     labels[numbers] = len(labels) + nodes.numbers[roots]
-    con.register("rejected", pa.table(rejected, schema=_REJECTED))
+    rejected = [dict(zip(_REJECTED.names, one, strict=True)) for one in refused]
+    con.register("rejected", pa.Table.from_pylist(rejected, schema=_REJECTED))
     con.execute(
         "update links set reject_rule = r.rule from rejected as r "
         "where r.node_a = links.node_a and r.node_b = links.node_b"
@@ -197,20 +212,26 @@ def _readmit(
 #: an edge gains rank three times at most, and who holds a device does not change with every visit.
 _MOST_DOUBLINGS = 3
 
+#: What goes first: the stronger tier; of matches what people said, then the likelier. Of a pair with several rows its
+#: strongest counts. What `touched.find_touched` compares must hold all of it.
+_STRENGTH = (
+    "{'tier': tier, "
+    f"'is_guess': tier = {MATCH_TIER} and not ends_with(evidence, {literal(LABELLED)}), "
+    f"'doubt': case when tier = {MATCH_TIER} then 1 - coalesce(match_probability, 1) else 0 end" + "}"
+)
+
 _REJECTED = pa.schema([("node_a", pa.int64()), ("node_b", pa.int64()), ("rule", pa.string())])
 
 
-def _walk(
-    partition: ConstrainedPartition, node_a: Sequence[int], node_b: Sequence[int]
-) -> dict[str, list[int] | list[str]]:
+def _bars(con: Connection, table: str) -> list[tuple[int, int, str]]:
+    """Return the pairs of nodes that a table keeps apart, with the rule, in a fixed order."""
+    return con.execute(f"select node_a, node_b, rule_id from {table} order by all").fetchall()
+
+
+def _walk(partition: ConstrainedPartition, node_a: Sequence[int], node_b: Sequence[int]) -> list[tuple[int, int, str]]:
     """Unite along the edges in their order; return those that were refused, with the rule."""
-    refused_a, refused_b, rules = [], [], []
-    for a, b in zip(node_a, node_b, strict=True):
-        if rule := partition.union(a, b):
-            refused_a.append(a)
-            refused_b.append(b)
-            rules.append(rule)
-    return {"node_a": refused_a, "node_b": refused_b, "rule": rules}
+    pairs = zip(node_a, node_b, strict=True)
+    return [(a, b, rule) for a, b in pairs if (rule := partition.union(a, b))]
 
 
 def measure_raw(con: Connection) -> int:

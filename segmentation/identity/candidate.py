@@ -30,6 +30,8 @@ from segmentation.warehouse import Connection, transaction
 _TEMPORARY = (
     "operator_links",
     "operator_bars",
+    "match_bars",
+    "match_said",
     "operator_blocks",
     "nodes",
     "evidence_kinds",
@@ -90,7 +92,7 @@ def build_candidate(
         write_reasons(con)
         write_identifiers(con, run)
         write_edges(con, run)
-        settle_matches(con, matching)
+        counted |= settle_matches(con, matching)
         write_lookup(con)
         write_accounts(con, run, rules)
         counted |= write_consents(con, run, catalog)
@@ -139,7 +141,7 @@ def write_edges(con: Connection, run: Run) -> None:
     """Fill ``identity.candidate_edges`` from the decided ``links``."""
     con.execute(
         "insert into identity.candidate_edges by name "
-        "select node_a, node_b, source, evidence, tier, null as match_probability, n_obs, first_seen_at, "
+        "select node_a, node_b, source, evidence, tier, match_probability, n_obs, first_seen_at, "
         "last_seen_at, reject_rule is null as admitted, reject_rule, w.reason as reject_reason, $run_id as run_id, "
         "$recorded_at as recorded_at from links left join reasons as w on w.rule = reject_rule",
         {"run_id": run.run_id, "recorded_at": run.recorded_at},

@@ -20,8 +20,8 @@ ALWAYS = as_utc(datetime(1970, 1, 1, tzinfo=UTC))
 #: Digits of the largest node ids that the engine can hold.
 _NODE_DIGITS = 18
 
-#: Ids that commands give; a catalog must not use them.
-_NUMBERED = re.compile(r"r[0-9]+")
+#: Ids that commands give, and the names that labels of matching have; a catalog must not use them.
+_NUMBERED = re.compile(r"[mr][0-9]+")
 
 #: Most identifiers on one side of a decision.
 MAX_IDENTIFIERS = 50

@@ -37,7 +37,7 @@ def link(con: Connection, rules: IdentifierRules) -> None:
     )
     con.execute(
         "create or replace temp table links as select e.*, k.source, k.evidence, k.tier, "
-        "coalesce(a.status_rule, b.status_rule) as reject_rule, "
+        "null::double as match_probability, coalesce(a.status_rule, b.status_rule) as reject_rule, "
         "coalesce(a.status = 'shared', true) and coalesce(b.status = 'shared', true) as is_raw from ("
         "select node_a, node_b, evidence_code, sum(n_obs)::bigint as n_obs, "
         f"min(first_seen_at) as first_seen_at, max(last_seen_at) as last_seen_at from ({rays}) "

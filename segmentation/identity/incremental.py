@@ -19,7 +19,7 @@ from segmentation.run import Run
 from segmentation.warehouse import Connection, count, scalar
 
 #: Changes whenever the same inputs would be solved otherwise: everything is then solved anew.
-SOLVE_VERSION = 2
+SOLVE_VERSION = 3
 
 
 def resolve(
@@ -28,8 +28,8 @@ def resolve(
     """Decide every edge and give every component its customer: what `admit` and `assign` do, for what changed alone.
 
     Reads and completes the temporary tables of the stage (``links``, ``nodes``, ``excluded``, ``owner_pairs``,
-    ``operator_bars``), and writes the candidate tables of `assign`; where only a part was solved, map and customers
-    are differences from what is published, and `complete_components` completes the temporary tables.
+    ``operator_bars``, ``match_bars``), and writes the candidate tables of `assign`; where only a part was solved, map
+    and customers are differences from what is published, and `complete_components` completes the temporary tables.
 
     Args:
         con: The warehouse.
@@ -77,7 +77,8 @@ def _write_inputs(con: Connection, run: Run, rules: IdentifierRules) -> str:
         "select 'rules' as kind, null as node_a, null as node_b, $fingerprint as detail, $run_id as run_id, "
         "$recorded_at as recorded_at union all select distinct 'owner', node_a, node_b, null, $run_id, $recorded_at "
         "from owner_pairs union all select distinct 'bar', node_a, node_b, rule_id, $run_id, $recorded_at "
-        "from operator_bars",
+        "from operator_bars union all select distinct 'label', node_a, node_b, rule_id, $run_id, $recorded_at "
+        "from match_bars",
         {"fingerprint": fingerprint, "run_id": run.run_id, "recorded_at": run.recorded_at},
     )
     return fingerprint

@@ -53,6 +53,14 @@ class ConstrainedPartition:
             self.parent[node], node = root, self.parent[node]
         return root
 
+    def separate(self, node_a: int, node_b: int, rule_id: str) -> None:
+        """Forbid from now on that two nodes' clusters become one; where they are one already, nothing is changed.
+
+        A node that is not in the partition joins nothing.
+        """
+        if node_a in self.parent and node_b in self.parent:
+            self.separations.add(self.find(node_a), self.find(node_b), rule_id)
+
     def union(self, node_a: int, node_b: int) -> str | None:
         """Unite two nodes' clusters; return the rule that forbids it, ``None`` where they are now one."""
         root, other = self.find(node_a), self.find(node_b)

@@ -61,7 +61,11 @@ def name_causes(con: Connection) -> None:
     con.execute(
         "create or replace temp table rule_events as "
         "with ends as (select 'merge' as event, l.rule_id, l.node_a, l.node_b from operator_links as l union all "
-        "select 'split', b.rule_id, b.node_a, b.node_b from operator_bars as b), "
+        "select 'split', b.rule_id, b.node_a, b.node_b from operator_bars as b union all "
+        # What people say of likeness takes apart only whom matches held together.
+        "select 'split', b.rule_id, b.node_a, b.node_b from match_bars as b "
+        "join identity.identifier_map as m on m.node_id = b.node_a join identity.customers as c using (customer_id) "
+        "where c.match_basis <> 'deterministic'), "
         "found as (select e.rule_id, e.event, oa.customer_id as old_a, ob.customer_id as old_b, "
         "na.customer_id as new_a, nb.customer_id as new_b from ends as e "
         "left join identity.identifier_map as oa on oa.node_id = e.node_a "

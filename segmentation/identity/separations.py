@@ -20,6 +20,13 @@ class Separations:
         for a, b, rule_id in bars:
             self._rules[a][b] = self._rules[b][a] = rule_id
 
+    def add(self, root_a: int, root_b: int, rule_id: str) -> None:
+        """Keep two clusters apart from now on; what kept them apart before goes on being told as the reason."""
+        if root_a != root_b:
+            rules = self._rules
+            rules[root_a].setdefault(root_b, rule_id)
+            rules[root_b].setdefault(root_a, rule_id)
+
     def between(self, root_a: int, root_b: int) -> str | None:
         """Return the rule that keeps two clusters apart, ``None`` where none does."""
         return self._rules[root_a].get(root_b) if root_a in self._rules else None

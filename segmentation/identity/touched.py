@@ -10,8 +10,9 @@ be admitted.
 import numpy as np
 import pyarrow as pa
 
+from segmentation.identity.admission import LABELLED, MATCH_TIER
 from segmentation.identity.components import label_components
-from segmentation.warehouse import Connection
+from segmentation.warehouse import Connection, literal
 
 #: Identifiers whose edges share a checksum, as a power of two: small enough that few unchanged ones are compared.
 _BUCKET_BITS = 4
@@ -35,7 +36,8 @@ def _find_changed(con: Connection) -> None:
     """Write temporary table ``changed(node_id)``: identifiers at which anything is other than when last published."""
     con.execute("create or replace temp table changed (node_id bigint)")
     linkable = (
-        "node_a, node_b, tier, first_seen_at, least(3, floor(log2(n_obs)))::integer as doublings from {table} "
+        "node_a, node_b, tier, first_seen_at, least(3, floor(log2(n_obs)))::integer as doublings, match_probability, "
+        f"tier = {MATCH_TIER} and ends_with(evidence, {literal(LABELLED)}) as is_labelled from {{table}} "
         "where reject_rule is null or {also}"
     )
     now = f"select {linkable.format(table='links', also='false')}"

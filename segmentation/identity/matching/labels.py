@@ -9,8 +9,10 @@ from typing import Literal
 
 from segmentation import audit
 from segmentation.errors import NotFoundError, StrataError
+from segmentation.identity.email_providers import Providers
 from segmentation.identity.evaluation import proportion
 from segmentation.identity.matching.candidates import Matching
+from segmentation.identity.matching.read_now import read_labels, read_samples, said_of
 from segmentation.identity.rule_book import Signature, check_words
 from segmentation.warehouse import Connection
 
@@ -66,8 +68,30 @@ class Precision:
         return self.least is not None and self.low is not None and self.low >= self.least
 
 
-def read_pair(con: Connection, text: str) -> Pair:
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A pair that people call no match, and that is one customer's all the same.
+
+    Attributes:
+        pair: By its nodes; one node twice where both addresses are one mailbox by now.
+        customer_id: Whose both are, as published.
+        author: Who said that they are two.
+        reason: Why.
+    """
+
+    pair: str
+    customer_id: str
+    author: str
+    reason: str
+
+
+def read_pair(con: Connection, text: str, providers: Providers = ()) -> Pair:
     """Return the pair that a person names.
+
+    Args:
+        con: The warehouse.
+        text: Two node ids, such as ``17-42``.
+        providers: Of addresses, as the catalog knows them: what was said of a former address counts, too.
 
     Raises:
         NotFoundError: The model in force does not find it, and nobody labelled it.
@@ -77,7 +101,7 @@ def read_pair(con: Connection, text: str) -> Pair:
         pair = Pair(*sorted((int(first), int(second))))
         known = con.execute(
             "select 1 from identity.match_candidates where node_a = $a and node_b = $b union all "
-            "select 1 from identity.match_labels where node_a = $a and node_b = $b",
+            f"select 1 from {read_labels(providers)} where node_a = $a and node_b = $b",
             {"a": pair.node_a, "b": pair.node_b},
         ).fetchall()
         if known:
@@ -90,19 +114,19 @@ def read_pair(con: Connection, text: str) -> Pair:
     )
 
 
-def add_label(con: Connection, pair: Pair, verdict: Verdict, signature: Signature) -> Label:
+def add_label(con: Connection, pair: Pair, verdict: Verdict, signature: Signature, providers: Providers = ()) -> Label:
     """Write what a person says of a pair, and its row in the audit log, in the caller's transaction.
 
-    What was said of it before is replaced.
+    What was said of it before is replaced, also under addresses that these ``providers`` deliver into one mailbox.
 
     Raises:
         StrataError: The same was said before, or the reason can't be kept.
     """
     check_words(con, signature, (pair.node_a, pair.node_b))
-    if _verdict_of(con, pair) == verdict:
+    if _verdict_of(con, pair, providers) == verdict:
         raise _refused(f"{pair} is labelled {verdict} already", "another label, or a pair without one")
     seq = _record(con, pair, f"matching.{verdict}", signature)
-    _forget(con, pair)
+    _forget(con, pair, providers)
     con.execute(
         "insert into identity.match_labels values (?, ?, ?, ?, ?, ?, ?)",
         [seq, pair.node_a, pair.node_b, verdict, signature.author, signature.reason, signature.at],
@@ -111,21 +135,21 @@ def add_label(con: Connection, pair: Pair, verdict: Verdict, signature: Signatur
     return Label(pair, verdict, seq, signature)
 
 
-def end_label(con: Connection, pair: Pair, signature: Signature) -> None:
+def end_label(con: Connection, pair: Pair, signature: Signature, providers: Providers = ()) -> None:
     """Take back what was said of a pair, in the caller's transaction; the next run is as if nobody had said it.
 
     Raises:
         StrataError: Nobody said anything of it.
     """
     check_words(con, signature, (pair.node_a, pair.node_b))
-    if _verdict_of(con, pair) is None:
+    if _verdict_of(con, pair, providers) is None:
         raise _refused(f"{pair} has no label", "a labelled pair")
     _record(con, pair, "matching.unlabel", signature)
-    _forget(con, pair)
+    _forget(con, pair, providers)
     _set_state(con, pair, "review")
 
 
-def draw_sample(con: Connection, matching: Matching, size: int, signature: Signature) -> int:
+def draw_sample(con: Connection, matching: Matching, size: int, signature: Signature, providers: Providers = ()) -> int:
     """Draw pairs at random from those that would be linked automatically; return how many there were left to draw.
 
     Chance is the hash of a pair, so nobody chooses. Pairs that identifiers link are not drawn: they are easier.
@@ -146,7 +170,7 @@ def draw_sample(con: Connection, matching: Matching, size: int, signature: Signa
         "insert into identity.match_samples by name select node_a, node_b, $basis as fingerprint, "
         "$start::double as drawn_from, match_probability, $author as author, $at as drawn_at "
         f"from identity.match_candidates where {POPULATION} and match_probability >= $start "
-        "and (node_a, node_b) not in (select (node_a, node_b) from identity.match_samples "
+        f"and (node_a, node_b) not in (select (node_a, node_b) from {read_samples(providers)} "
         "where fingerprint = $basis and drawn_from <= $start) "
         "order by hash(node_a, node_b, $basis), node_a, node_b limit $size",
         {
@@ -171,7 +195,7 @@ def draw_sample(con: Connection, matching: Matching, size: int, signature: Signa
     return number
 
 
-def assess(con: Connection, matching: Matching) -> Precision:
+def assess(con: Connection, matching: Matching, providers: Providers = ()) -> Precision:
     """Say what labels show of the pairs that would be linked automatically.
 
     Of pairs drawn from a wider range those within the present one are drawn from it at random, too; pairs drawn from a
@@ -182,24 +206,36 @@ def assess(con: Connection, matching: Matching) -> Precision:
         return Precision(0, 0, 0, None, None)
     [(drawn, labelled, right)] = con.execute(
         "select count(*), count(l.verdict), count(*) filter (l.verdict = 'match') from ("
-        "select distinct node_a, node_b from identity.match_samples where fingerprint = $basis "
+        f"select distinct node_a, node_b from {read_samples(providers)} where fingerprint = $basis "
         "and drawn_from <= $start and match_probability >= $start) as s "
-        "left join identity.match_labels as l using (node_a, node_b)",
+        f"left join {read_labels(providers)} as l using (node_a, node_b)",
         {"basis": matching.fingerprint, "start": automatic.start},
     ).fetchall()
     low = proportion("precision", int(right), int(drawn)).ci_low
     return Precision(int(drawn), int(labelled), int(right), low, automatic.least_precision)
 
 
-def _verdict_of(con: Connection, pair: Pair) -> str | None:
+def find_contradictions(con: Connection, providers: Providers = ()) -> list[Contradiction]:
+    """Return the pairs that people call no match and that evidence makes one customer's, as published."""
     rows = con.execute(
-        "select verdict from identity.match_labels where node_a = ? and node_b = ?", [pair.node_a, pair.node_b]
+        "select l.node_a || '-' || l.node_b, m.customer_id, l.author, l.reason "
+        f"from {read_labels(providers)} as l join identity.identifier_map as m on m.node_id = l.node_a "
+        "join identity.identifier_map as n on n.node_id = l.node_b "
+        "where l.verdict = 'no_match' and m.customer_id = n.customer_id order by l.node_a, l.node_b"
+    ).fetchall()
+    return [Contradiction(*row) for row in rows]
+
+
+def _verdict_of(con: Connection, pair: Pair, providers: Providers) -> str | None:
+    rows = con.execute(
+        f"select verdict from {read_labels(providers)} where node_a = ? and node_b = ?", [pair.node_a, pair.node_b]
     ).fetchall()
     return str(rows[0][0]) if rows else None
 
 
-def _forget(con: Connection, pair: Pair) -> None:
-    con.execute("delete from identity.match_labels where node_a = ? and node_b = ?", [pair.node_a, pair.node_b])
+def _forget(con: Connection, pair: Pair, providers: Providers) -> None:
+    said = said_of(pair.node_a, pair.node_b, providers)
+    con.execute(f"delete from identity.match_labels where label_seq in ({said})")
 
 
 def _set_state(con: Connection, pair: Pair, state: str) -> None:

@@ -14,22 +14,26 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from segmentation.identity.admission import LABELLED, MATCH_TIER
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.identity.components import Integers, fetch_integers, label_components
 from segmentation.identity.matching.candidates import Matching, update_candidates
 from segmentation.identity.matching.clusters import climb
 from segmentation.identity.matching.labels import assess
+from segmentation.identity.matching.read_now import read_labels
 from segmentation.run import Run
 from segmentation.warehouse import Connection
 
-#: Source and tier of matches among edges.
-SOURCE, TIER = "matching", 4
+#: Source of matches among edges.
+SOURCE = "matching"
 
 #: Figures of a candidate, where matching is off.
 FIGURES: dict[str, int | float] = {
     "match_records_compared": 0,
     "n_match_links": 0,
     "n_match_links_automatic": 0,
+    "n_match_links_new": 0,
+    "n_labels_contradicted": 0,
     "match_precision_low": 0.0,
     "match_precision_least": 0.0,
 }
@@ -62,29 +66,29 @@ class Pieces:
 
 
 def add_matches(con: Connection, run: Run, rules: IdentifierRules, matching: Matching | None) -> dict[str, int | float]:
-    """Add matches to ``links``, and to ``operator_bars`` the pairs that people said are no match.
+    """Add matches to ``links``, and write the pairs that people said are no match.
 
-    Reads temporary tables ``nodes``, ``excluded``, ``links``, ``owner_pairs`` and ``operator_bars``, before admission.
-    Writes ``match_links(node_a, node_b, is_automatic)``. Two records of one type that people call one person's count as
-    one towards ``max_per_customer`` (R5), as they do by a must-link.
+    Reads temporary tables ``nodes``, ``excluded``, ``links`` and ``owner_pairs``, before admission. Writes
+    ``match_said`` (what people said, by the nodes that stand for their records now), ``match_links(node_a, node_b,
+    is_automatic)`` and ``match_bars(node_a, node_b, rule_id)``, which admission keeps apart. Two records of one type
+    that people call one person's count as one towards ``max_per_customer`` (R5), as they do by a must-link.
 
     Returns:
         Figures for the gate, `FIGURES` where matching is off.
     """
     con.execute("create or replace temp table match_links (node_a bigint, node_b bigint, is_automatic boolean)")
     con.execute("create or replace temp table match_parts (node_id bigint, part bigint)")
+    con.execute("create or replace temp table match_bars (node_a bigint, node_b bigint, rule_id varchar)")
     if matching is None:
         return dict(FIGURES)
     compared = update_candidates(con, run, rules, matching)
-    precision = assess(con, matching)
+    precision = assess(con, matching, rules.email_providers)
+    con.execute(f"create or replace temp table match_said as from {read_labels(rules.email_providers)}")
     _write_labelled(con)
+    _keep_apart(con)
     labelled = _count(con, "match_links")
-    is_wanted = precision.suffices and _count(con, "identity.match_candidates") > 0
-    if labelled or is_wanted:
-        pieces = Pieces.of(*_edges(con, "reject_rule is null"))
-        if is_wanted:
-            _write_automatic(con, rules, matching, pieces)
-        _keep_apart(con, pieces)
+    if precision.suffices and _count(con, "identity.match_candidates") > 0:
+        _write_automatic(con, rules, matching, Pieces.of(*_edges(con, "reject_rule is null")))
     _write_links(con)
     con.execute(
         "insert into owner_pairs select m.node_a, m.node_b from match_links as m "
@@ -92,7 +96,7 @@ def add_matches(con: Connection, run: Run, rules: IdentifierRules, matching: Mat
         "and a.id_type = b.id_type and a.id_namespace = b.id_namespace"
     )
     links = _count(con, "match_links")
-    return {
+    return FIGURES | {
         "match_records_compared": compared,
         "n_match_links": links,
         "n_match_links_automatic": links - labelled,
@@ -115,35 +119,57 @@ def mark_matched_customers(con: Connection) -> None:
     )
 
 
-def settle_matches(con: Connection, matching: Matching | None) -> None:
+def settle_matches(con: Connection, matching: Matching | None) -> dict[str, int | float]:
     """Say what became of matches, once customers are assigned and edges written.
 
     Fills ``match_parts``: for customers that matches hold together, what identifiers alone would connect. Names matches
     as causes of merges, and gives every pair its state.
+
+    Returns:
+        Figures: admitted automatic links that join what published identity does not hold together yet, and pairs of
+        which people say that they are no match and that are one customer's all the same.
     """
     if matching is None:
-        return
+        return {}
     _write_parts(con)
-    con.execute(
-        "update identity.candidate_edges set match_probability = c.match_probability "
-        f"from identity.match_candidates as c where candidate_edges.tier = {TIER} "
-        "and c.node_a = candidate_edges.node_a and c.node_b = candidate_edges.node_b"
-    )
     _name_causes(con)
     con.execute(
         "update identity.match_candidates set state = s.state from ("
         "select c.node_a, c.node_b, coalesce(l.verdict, case when m.is_automatic then 'automatic' "
         "when a.component = b.component and p.part is not distinct from q.part then 'evident' else 'review' end) "
-        "as state from identity.match_candidates as c left join identity.match_labels as l using (node_a, node_b) "
+        "as state from identity.match_candidates as c left join match_said as l using (node_a, node_b) "
         "left join match_links as m using (node_a, node_b) "
         "left join components as a on a.node_id = c.node_a left join components as b on b.node_id = c.node_b "
         "left join match_parts as p on p.node_id = c.node_a left join match_parts as q on q.node_id = c.node_b) as s "
         "where s.node_a = match_candidates.node_a and s.node_b = match_candidates.node_b "
         "and s.state <> match_candidates.state"
     )
+    return {"n_match_links_new": _count_new(con), "n_labels_contradicted": _count_contradicted(con)}
 
 
-_ADMITTED = f"select node_a, node_b from links where tier = {TIER} and reject_rule is null"
+def _count_new(con: Connection) -> int:
+    [(new,)] = con.execute(
+        f"select count(*) from ({_ADMITTED}) as l semi join (from match_links where is_automatic) as m "
+        "using (node_a, node_b) anti join (select node_a, node_b from identity.edges "
+        f"where source = '{SOURCE}' and admitted) as e using (node_a, node_b) "
+        # Where the state was restored there are no edges, but the map knows whom they joined.
+        "left join identity.identifier_map as a on a.node_id = l.node_a "
+        "left join identity.identifier_map as b on b.node_id = l.node_b where a.customer_id is null "
+        "or b.customer_id is null or a.customer_id <> b.customer_id"
+    ).fetchall()
+    return int(new)
+
+
+def _count_contradicted(con: Connection) -> int:
+    [(contradicted,)] = con.execute(
+        "select count(*) from match_said as s join identity.candidate_identifier_map as a on a.node_id = s.node_a "
+        "join identity.candidate_identifier_map as b on b.node_id = s.node_b "
+        "where s.verdict = 'no_match' and a.customer_id = b.customer_id"
+    ).fetchall()
+    return int(contradicted)
+
+
+_ADMITTED = f"select node_a, node_b from links where tier = {MATCH_TIER} and reject_rule is null"
 
 
 def _count(con: Connection, table: str) -> int:
@@ -158,8 +184,8 @@ def _edges(con: Connection, condition: str) -> tuple[Integers, Integers]:
 def _write_labelled(con: Connection) -> None:
     """Link what people call a match, where both records are still there and may link."""
     con.execute(
-        "insert into match_links select node_a, node_b, false from identity.match_labels where verdict = 'match' "
-        "and node_a in (select node_id from nodes) and node_b in (select node_id from nodes) "
+        "insert into match_links select node_a, node_b, false from match_said where verdict = 'match' "
+        "and node_a <> node_b and node_a in (select node_id from nodes) and node_b in (select node_id from nodes) "
         "and node_a not in (select node_id from excluded) and node_b not in (select node_id from excluded)"
     )
 
@@ -178,12 +204,12 @@ def _write_automatic(con: Connection, rules: IdentifierRules, matching: Matching
     found = fetch_integers(
         con,
         "select node_a, node_b, l.verdict is null as is_open from identity.match_candidates "
-        "left join identity.match_labels as l using (node_a, node_b) "
+        "left join match_said as l using (node_a, node_b) "
         "where l.verdict is distinct from 'no_match' order by node_a, node_b",
     )
     weight = np.asarray(
         con.execute(
-            "select match_weight from identity.match_candidates left join identity.match_labels as l "
+            "select match_weight from identity.match_candidates left join match_said as l "
             "using (node_a, node_b) where l.verdict is distinct from 'no_match' order by node_a, node_b"
         ).fetchnumpy()["match_weight"],
         dtype=np.float64,
@@ -227,27 +253,20 @@ def _sides(pairs: str, single: str) -> str:
     )
 
 
-def _keep_apart(con: Connection, pieces: Pieces) -> None:
-    """Let admission keep apart what people call no match, unless identifiers connect it: those are stronger.
-
-    No chain of matches joins the two then, however long it is.
-    """
-    labels = fetch_integers(
-        con,
-        "select node_a, node_b, label_seq from identity.match_labels where verdict = 'no_match' "
-        "and (node_a, node_b) not in (select (node_a, node_b) from operator_bars) order by label_seq",
+def _keep_apart(con: Connection) -> None:
+    """Name for admission what people call no match: no chain of matches joins the two, however long it is."""
+    con.execute(
+        "insert into match_bars select node_a, node_b, 'm' || label_seq from match_said "
+        "where verdict = 'no_match' and node_a <> node_b"
     )
-    apart = pieces.find(labels["node_a"]) != pieces.find(labels["node_b"])
-    con.register("match_bars", pa.table({name: values[apart] for name, values in labels.items()}))
-    con.execute("insert into operator_bars by name select node_a, node_b, 'm' || label_seq as rule_id from match_bars")
-    con.unregister("match_bars")
 
 
 def _write_links(con: Connection) -> None:
     con.execute(
         f"insert into links by name select m.node_a, m.node_b, '{SOURCE}' as source, "
-        "concat_ws(', ', 'model ' || c.model_version, case when not m.is_automatic then 'labelled' end) as evidence, "
-        f"{TIER} as tier, 1 as n_obs, least(a.first_seen_at, b.first_seen_at) as first_seen_at, "
+        "concat_ws(', ', 'model ' || c.model_version, case when not m.is_automatic "
+        f"then '{LABELLED}' end) as evidence, {MATCH_TIER} as tier, c.match_probability, 1 as n_obs, "
+        "least(a.first_seen_at, b.first_seen_at) as first_seen_at, "
         "greatest(a.last_seen_at, b.last_seen_at) as last_seen_at, null as reject_rule, "
         # Components before guards are what sources make of the data.
         "false as is_raw from match_links as m join nodes as a on a.node_id = m.node_a "
@@ -264,7 +283,9 @@ def _write_parts(con: Connection) -> bool:
         f"(select c.component from ({_ADMITTED}) as m join components as c on c.node_id = m.node_a)"
     )
     members = fetch_integers(con, "select node_id, component from match_members")
-    edges = _edges(con, f"tier < {TIER} and reject_rule is null and node_a in (select node_id from match_members)")
+    edges = _edges(
+        con, f"tier < {MATCH_TIER} and reject_rule is null and node_a in (select node_id from match_members)"
+    )
     part = Pieces.of(*edges).find(members["node_id"])
     con.register("match_found", pa.table({**members, "part": part}))
     con.execute(

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from segmentation.identity.catalog import IdentifierRules
+from segmentation.identity.email_providers import Providers
 from segmentation.identity.matching.catalog import MatchingDefinition
 from segmentation.identity.matching.labels import Pair
+from segmentation.identity.matching.read_now import read_labels, read_samples
 from segmentation.identity.matching.records import write_records
 from segmentation.run import Run
 from segmentation.warehouse import Connection, quote
@@ -92,6 +94,7 @@ def read_matches(
     drawn: bool = False,
     order: str = "strongest",
     limit: int = 20,
+    providers: Providers = (),
 ) -> list[Match]:
     """Return pairs without values.
 
@@ -102,6 +105,7 @@ def read_matches(
         drawn: Only those of a sample that nobody labelled.
         order: A name in `ORDERS`.
         limit: How many at most.
+        providers: Of addresses, as the catalog knows them.
     """
     conditions = ["true"]
     if pairs:
@@ -114,8 +118,8 @@ def read_matches(
     rows = con.execute(
         "select c.node_a, c.node_b, c.match_weight, c.match_probability, c.model_version, c.state, "
         "s.node_a is not null, e.reject_rule, l.author, l.reason, c.parts from identity.match_candidates as c "
-        "left join (select distinct node_a, node_b from identity.match_samples) as s using (node_a, node_b) "
-        "left join identity.match_labels as l using (node_a, node_b) "
+        f"left join (select distinct node_a, node_b from {read_samples(providers)}) as s using (node_a, node_b) "
+        f"left join {read_labels(providers)} as l using (node_a, node_b) "
         "left join (select node_a, node_b, any_value(reject_rule) as reject_rule from identity.edges "
         "where source = 'matching' and not admitted group by all) as e using (node_a, node_b) "
         f"where {' and '.join(conditions)} order by {ORDERS[order]} limit {int(limit)}"

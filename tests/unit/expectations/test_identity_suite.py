@@ -62,7 +62,8 @@ MISTAKES = {
     "merges_are_usual": f"update {FIGURES} set merges = 26",
     "refused_links_are_usual": f"update {FIGURES} set rejected_edge_ratio = 0.17",
     "automatic_matches_are_shown_to_be_right": f"update {FIGURES} set match_precision_low = 0.98",
-    "automatic_matches_are_few": f"update {FIGURES} set n_match_links_automatic = 20",
+    "automatic_matches_are_few": f"update {FIGURES} set n_match_links_new = 20",
+    "no_label_is_contradicted": f"update {FIGURES} set n_labels_contradicted = 1",
     "few_customers_retire": f"update {FIGURES} set retired = 20, n_customers = 79",
     "few_links_are_refused": (
         f"update {FIGURES} set rejected_edge_ratio = 0.3, rejected_edge_ratio_allowed = null, merges_allowed = null"
@@ -83,7 +84,8 @@ def good(con: Connection, run: Run) -> Connection:
         "100 as raw_max_component_allowed, 25 as merges, 25 as merges_allowed, "
         "0.16 as rejected_edge_ratio_allowed, 1 as n_edges_rejected, 10 as n_edges, 2 as n_customers, "
         "0.1 as rejected_edge_ratio, 9 as rows_attributable, 10 as rows_read, 0.9 as attributable_row_ratio, "
-        "1 as retired, 2 as n_reused_ids, 19 as n_match_links_automatic, "
+        "1 as retired, 2 as n_reused_ids, 500 as n_match_links_automatic, "
+        "19 as n_match_links_new, 0 as n_labels_contradicted, "
         "0.99 as match_precision_low, 0.99 as match_precision_least"
     )
     stamps = "'run-1' as run_id, timestamp '2026-11-01' as recorded_at"

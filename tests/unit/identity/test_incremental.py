@@ -3,6 +3,8 @@
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +15,11 @@ from segmentation.errors import StrataError
 from segmentation.identity import publish as publishing
 from segmentation.identity.candidate import build_candidate
 from segmentation.identity.catalog import IdentityCatalog
+from segmentation.identity.contradictions import ContradictionError
+from segmentation.identity.email_providers import EmailProvider
+from segmentation.identity.matching import links
+from segmentation.identity.matching.catalog import load_matching
+from segmentation.identity.matching.labels import Pair, Precision, add_label, end_label
 from segmentation.identity.operator_rules import read_rules
 from segmentation.identity.publish import publish
 from segmentation.identity.rule_book import Draft, Signature, add_rule, end_rule
@@ -20,6 +27,8 @@ from segmentation.identity.tables import DIFFERENTIAL
 from segmentation.pseudonyms import PseudonymKey
 from segmentation.sources.entities import ENTITIES
 from segmentation.warehouse import transaction
+
+ROOT = Path(__file__).resolve().parents[3]
 
 _ENTITIES = ("orders", "events", "customer_records", "consent_events")
 _COLUMNS = ("user_id", "email", "device_id", "anonymous_id", "source_customer_id")
@@ -38,6 +47,9 @@ _TABLES = {
 #: Figures of the work that was done, not of its result.
 _OF_THE_WORK = "identifiers_resolved, edges_tried_singly, new_values, values_by_python, new_identifiers"
 
+#: Two spellings of one address, once the catalog names its provider.
+_PROVIDER = EmailProvider(domains=("post.net",), plus_addressing=True)
+
 _ROW = st.tuples(
     st.dictionaries(st.sampled_from(_COLUMNS), st.integers(0, 6), min_size=1, max_size=3),
     # As what: a record says of its address whether it is verified, a decision about consent whether it agrees.
@@ -47,7 +59,10 @@ _ROW = st.tuples(
 #: What people decide: about the identifiers, rules or customers that stand at these places, if there are any.
 _DECISION = st.tuples(
     st.sampled_from(
-        ["must_link", "must_link", "must_not_link", "must_not_link", "block_value", "limit", "undo", "erase"]
+        [
+            *("must_link", "must_link", "must_not_link", "must_not_link", "block_value", "limit", "undo", "erase"),
+            *("guess", "guess", "guess", "match", "no_match", "unlabel"),
+        ]
     ),
     st.integers(0, 30),
     st.integers(0, 30),
@@ -56,22 +71,27 @@ _DECISION = st.tuples(
 _DAY = st.tuples(
     st.lists(_ROW, max_size=8),
     st.sets(st.integers(0, 9), max_size=2),
-    st.fixed_dictionaries({"max_nodes": st.sampled_from([100, 100, 100, 5]), "degree": st.sampled_from([3, 3, 3, 1])}),
-    st.lists(_DECISION, max_size=3),
+    st.fixed_dictionaries(
+        {
+            "max_nodes": st.sampled_from([100, 100, 100, 5]),
+            "degree": st.sampled_from([3, 3, 3, 1]),
+            "providers": st.sampled_from([(), (), (_PROVIDER,)]),
+        }
+    ),
+    st.lists(_DECISION, max_size=5),
 )
 _KEY = PseudonymKey("suppression-v1", b"k" * 32)
 
 
 def _value(name, number):
-    return {"email": f"person{number}@post.net"}.get(name, f"{name[0]}{number}")
+    return {"email": f"person{number % 4}{'+b' * (number // 4)}@post.net"}.get(name, f"{name[0]}{number}")
 
 
-def _catalog(catalog, max_nodes, degree):
+def _catalog(catalog, max_nodes, degree, providers=()):
     device = catalog.rules.identifiers["device_id"].model_copy(update={"degree_limits": {"user_id": degree}})
     types = {**catalog.rules.identifiers, "device_id": device}
-    return IdentityCatalog(
-        catalog.rules.model_copy(update={"max_nodes": max_nodes, "identifiers": types}), catalog.purposes
-    )
+    told = {"max_nodes": max_nodes, "identifiers": types, "email_providers": providers}
+    return IdentityCatalog(catalog.rules.model_copy(update=told), catalog.purposes)
 
 
 def _snapshot(world):
@@ -85,11 +105,11 @@ def _snapshot(world):
     return {**tables, "figures": world.rows(f"select * exclude ({out}) from identity.candidate")}
 
 
-def _build_both(world, run, catalog):
+def _build_both(world, run, catalog, matching=None):
     """Build everything anew, then what changed; return both, and how much the second resolved."""
-    build_candidate(world.con, run, catalog, full=True)
+    build_candidate(world.con, run, catalog, full=True, matching=matching)
     full = _snapshot(world)
-    report = build_candidate(world.con, run, catalog)
+    report = build_candidate(world.con, run, catalog, matching=matching)
     return full, _snapshot(world), report.facts["identifiers_resolved"]
 
 
@@ -108,8 +128,18 @@ def _decide(world, run, what, first, second):
         "block_value": Draft("block_value", nodes=(one,)),
         "limit": Draft("max_per_customer", id_type="device_id", limit_value=1 + second % 3),
     }
+    pair = Pair(*sorted((one, other)))
     with suppress(StrataError):
-        if what == "erase" and people:
+        if what == "guess" and one != other:
+            _guess(world, run, pair, 0.999 + (first + second) / 100_000)
+        elif what in ("match", "no_match") and one != other:
+            with transaction(world.con):
+                add_label(world.con, pair, what, signed)
+        elif what == "unlabel":
+            for a, b in world.rows("select node_a, node_b from identity.match_labels order by all limit 1"):
+                with transaction(world.con):
+                    end_label(world.con, Pair(a, b), signed)
+        elif what == "erase" and people:
             erase(world.con, world.catalog.rules, _KEY, Request(people[first % len(people)], "dpo", "T-1", run.as_of))
         elif what == "undo" and rules:
             with transaction(world.con):
@@ -117,6 +147,24 @@ def _decide(world, run, what, first, second):
         elif what in drafts:
             with transaction(world.con):
                 add_rule(world.con, world.catalog.rules, drafts[what], signed)
+
+
+def _guess(world, run, pair, probability):
+    """Let two records look alike, as likely as said."""
+    con, named = world.con, {"a": pair.node_a, "b": pair.node_b}
+    con.execute("delete from identity.match_candidates where node_a = $a and node_b = $b", named)
+    con.execute(
+        "insert into identity.match_candidates values ($a, $b, $p, $p, 1, [], 'review', $at, 'run', $at)",
+        {**named, "p": probability, "at": run.recorded_at},
+    )
+
+
+@pytest.fixture
+def matching(monkeypatch):
+    """Matching with a sample that shows enough; which pairs look alike is up to the test."""
+    monkeypatch.setattr(links, "assess", lambda *_: Precision(500, 500, 500, 0.99, 0.99))
+    monkeypatch.setattr(links, "update_candidates", lambda *_: 0)
+    return SimpleNamespace(definition=load_matching(ROOT / "catalog"))
 
 
 def _reset(world):
@@ -137,9 +185,9 @@ def _add(world, row, entity, says_so):
         world.add("orders" if "source_customer_id" in row or "email" in row else "events", **values)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_DAY, min_size=2, max_size=4))
-def test_any_sequence_of_days_gives_what_a_full_solve_gives(world, later, catalog, days):
+def test_any_sequence_of_days_gives_what_a_full_solve_gives(world, later, catalog, matching, days):
     _reset(world)
     for number, (rows, gone, limits, decisions) in enumerate(days):
         for decision in decisions if number else ():
@@ -148,8 +196,14 @@ def test_any_sequence_of_days_gives_what_a_full_solve_gives(world, later, catalo
             _add(world, *row)
         for entity in _ENTITIES:
             world.con.execute(f"delete from sources.{entity} where line % 10 in (select unnest(?))", [sorted(gone)])
-        rules = _catalog(catalog, limits["max_nodes"], limits["degree"])
-        full, incremental, _ = _build_both(world, later(number), rules)
+        rules = _catalog(catalog, **limits)
+        try:
+            full, incremental, _ = _build_both(world, later(number), rules, matching)
+        except ContradictionError:
+            # What people keep apart is one mailbox now: nothing is published, solved anew or not.
+            with pytest.raises(ContradictionError):
+                build_candidate(world.con, later(number), rules, matching=matching)
+            continue
         assert incremental == full
         publish(world.con, later(number))
 
