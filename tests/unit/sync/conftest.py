@@ -272,6 +272,18 @@ def company(template: Path, tmp_path: Path) -> Iterator[Company]:
 
 
 @pytest.fixture
+def asking(company: Company) -> Company:
+    """A company one of whose segments, and one of whose tiers, need consent to analytics."""
+    company.segment("risky", purposes=["analytics"])
+    company.segment("vip", version=3, group="tier", purposes=["analytics"])
+    for n in range(10):
+        company.consent(f"c_{n}", "analytics", allowed=True)
+    company.merge("c_20", "c_1")
+    company.sync()
+    return company
+
+
+@pytest.fixture
 def in_step(company: Company) -> Callable[[], None]:
     """Assert that every destination holds exactly what it should."""
 
