@@ -15,6 +15,7 @@ import dagster as dg
 
 from segmentation.contracts import column_notes
 from segmentation.run import StageReport
+from segmentation.segments.overlaps import Combination
 from segmentation.warehouse import Connection, count, table_exists
 
 _BAR_HEIGHT = 22
@@ -22,6 +23,10 @@ _LABEL_WIDTH = 190
 _BAR_WIDTH = 380
 _LINE_WIDTH = 480
 _LINE_HEIGHT = 90
+_COLUMN_TOP = 44
+_COLUMN_HEIGHT = 120
+_DOT_WIDTH = 40
+_DOT_HEIGHT = 18
 
 
 def report_metadata(report: StageReport) -> dict[str, dg.MetadataValue]:
@@ -109,6 +114,47 @@ def bar_chart(title: str, values: Mapping[str, int]) -> dg.MetadataValue:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
         f'<text x="8" y="18" font-weight="bold">{html.escape(title)}</text>{"".join(bars)}</svg>'
+    )
+    return _picture(title, svg)
+
+
+def upset_chart(title: str, combinations: Sequence[Combination]) -> dg.MetadataValue:
+    """Combinations of sets as columns of dots below bars of their sizes (an UpSet plot), as an inline picture."""
+    sizes: dict[str, int] = {}
+    for one in combinations:
+        for key in one.segment_keys:
+            sizes[key] = sizes.get(key, 0) + one.customers
+    # The largest set on top; a set that none of these combinations holds has no line.
+    lines = {key: index for index, key in enumerate(sorted(sizes, key=lambda key: (-sizes[key], key)))}
+    largest = max((one.customers for one in combinations), default=0) or 1
+    width = _LABEL_WIDTH + _DOT_WIDTH * len(combinations) + 24
+    drawn = []
+    for key, index in lines.items():
+        y = _COLUMN_TOP + _COLUMN_HEIGHT + 14 + index * _DOT_HEIGHT
+        if index % 2 == 0:
+            drawn.append(
+                f'<rect x="{_LABEL_WIDTH}" y="{y}" width="{width - _LABEL_WIDTH - 12}" height="{_DOT_HEIGHT}" '
+                'fill="#f3f2fb"/>'
+            )
+        label = html.escape(key[:28])
+        drawn.append(f'<text x="{_LABEL_WIDTH - 8}" y="{y + 13}" text-anchor="end">{label}</text>')
+    for column, one in enumerate(combinations):
+        x = _LABEL_WIDTH + _DOT_WIDTH * column + _DOT_WIDTH // 2
+        height = max(1, round(_COLUMN_HEIGHT * one.customers / largest))
+        top = _COLUMN_TOP + _COLUMN_HEIGHT - height
+        held = sorted(_COLUMN_TOP + _COLUMN_HEIGHT + 23 + lines[key] * _DOT_HEIGHT for key in one.segment_keys)
+        drawn.append(
+            f'<rect x="{x - 10}" y="{top}" width="20" height="{height}" rx="2" fill="#4f43dd"/>'
+            f'<text x="{x}" y="{top - 4}" text-anchor="middle" font-size="10">{one.customers:,}</text>'
+        )
+        if held:
+            drawn.append(f'<path d="M{x} {held[0]}V{held[-1]}" stroke="#4f43dd" stroke-width="2"/>')
+        drawn += [f'<circle cx="{x}" cy="{y}" r="5" fill="#4f43dd"/>' for y in held]
+    height = _COLUMN_TOP + _COLUMN_HEIGHT + 24 + _DOT_HEIGHT * len(lines)
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
+        f'<text x="8" y="18" font-weight="bold">{html.escape(title)}</text>{"".join(drawn)}</svg>'
     )
     return _picture(title, svg)
 

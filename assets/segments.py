@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata
+from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata, upset_chart
 from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
@@ -17,6 +17,7 @@ from segmentation.contracts import ensure_schema
 from segmentation.features.contract import load_contract
 from segmentation.segments.candidate import build_candidate
 from segmentation.segments.in_force import definitions_to_evaluate
+from segmentation.segments.overlaps import largest_combinations, measure_overlaps
 from segmentation.segments.publish import publish
 from segmentation.segments.state import export_state
 
@@ -31,6 +32,7 @@ TABLES = {
     "effective": "The one segment of each exclusive group that a customer is in.",
     "conflicts": "Customers whom two segments of one exclusive group claimed, and which one won.",
     "sizes_daily": "Members, entries and exits per segment and day.",
+    "overlaps": "How many customers each pair of segments shares, as members and before precedence.",
 }
 
 
@@ -69,6 +71,7 @@ def publish_segments(context: dg.AssetExecutionContext, strata: StrataResource) 
     with strata.warehouse().write() as con:
         ledger.require_passed(con, STAGE.name, run)
         publish(con, run)
+        measure_overlaps(con, run)
         export_state(con, strata.settings.segments_state_folder, run)
         members = dict(
             con.execute(
@@ -89,6 +92,7 @@ def publish_segments(context: dg.AssetExecutionContext, strata: StrataResource) 
                 **{f"members/{key}": dg.MetadataValue.int(size) for key, size in members.items()},
             },
             "membership_changes": {"causes": markdown_table(["change", "cause", "customers"], causes)},
+            "overlaps": {"combinations": upset_chart("Who is in which segments", largest_combinations(con))},
             "catalog": {"definitions": markdown_table(["segment", "version", "owner", "file"], definitions)},
         }
         yield from materialize_tables(con, STAGE, TABLES, extra)

@@ -171,3 +171,18 @@ create table if not exists segments.held_changes (
     run_id varchar not null,
     recorded_at timestamp not null
 );
+
+-- Each pair of segments in force once, the lower key first. Claims are what rules and lists ask for, before precedence
+-- decides within an exclusive group.
+create table if not exists segments.overlaps (
+    segment_key varchar not null,
+    other_segment_key varchar not null,
+    members bigint not null,
+    other_members bigint not null,
+    shared bigint not null,            -- customers in both
+    claims bigint not null,
+    other_claims bigint not null,
+    shared_claims bigint not null,     -- customers whom both claim
+    run_id varchar not null,
+    recorded_at timestamp not null
+);

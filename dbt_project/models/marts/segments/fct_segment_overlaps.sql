@@ -1,45 +1,21 @@
-with memberships as (
-    select * from {{ ref('stg_segments__membership') }}
-),
-
-sizes as (
-    select
-        segment_key,
-        count(*) as member_count
-    from memberships
-    group by segment_key
-),
-
-shared as (
-    select
-        one.segment_key,
-        other.segment_key as other_segment_key,
-        count(*) as shared_count
-    from memberships as one
-    inner join memberships as other
-        on
-            one.customer_id = other.customer_id
-            and one.segment_key < other.segment_key
-    group by one.segment_key, other.segment_key
+with pairs as (
+    select * from {{ ref('stg_segments__overlaps') }}
 ),
 
 final as (
     select
-        cast(sizes.segment_key as string) as segment_key,
-        cast(other_sizes.segment_key as string) as other_segment_key,
-        cast(sizes.member_count as bigint) as member_count,
-        cast(other_sizes.member_count as bigint) as other_member_count,
-        cast(coalesce(shared.shared_count, 0) as bigint) as shared_count,
-        cast(coalesce(shared.shared_count, 0) as double)
-        / (sizes.member_count + other_sizes.member_count - coalesce(shared.shared_count, 0))
-            as jaccard_ratio
-    from sizes
-    inner join sizes as other_sizes
-        on sizes.segment_key < other_sizes.segment_key
-    left join shared
-        on
-            sizes.segment_key = shared.segment_key
-            and other_sizes.segment_key = shared.other_segment_key
+        cast(segment_key as string) as segment_key,
+        cast(other_segment_key as string) as other_segment_key,
+        cast(members as bigint) as member_count,
+        cast(other_members as bigint) as other_member_count,
+        cast(shared as bigint) as shared_count,
+        cast(shared as double) / nullif(members + other_members - shared, 0) as jaccard_ratio,
+        cast(claims as bigint) as claim_count,
+        cast(other_claims as bigint) as other_claim_count,
+        cast(shared_claims as bigint) as shared_claim_count,
+        cast(shared_claims as double) / nullif(claims + other_claims - shared_claims, 0)
+            as claim_jaccard_ratio
+    from pairs
 )
 
 select * from final
