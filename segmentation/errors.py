@@ -65,7 +65,8 @@ class CatalogProblem:
         file: The file, as the reader of the message knows it.
         line: Counted from 1.
         column: Counted from 1; ``None`` where only the line is known.
-        severity: An ``error`` keeps the catalog from being used, a ``warning`` does not.
+        severity: An ``error`` keeps the catalog from being used, a ``warning`` does not; ``information`` is
+            nothing to repair.
     """
 
     file: str
@@ -74,7 +75,7 @@ class CatalogProblem:
     column: int | None = None
     expected: str = ""
     repair: str = ""
-    severity: Literal["error", "warning"] = "error"
+    severity: Literal["error", "warning", "information"] = "error"
 
     @property
     def where(self) -> str:

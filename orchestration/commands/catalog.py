@@ -13,8 +13,13 @@ from segmentation.errors import CatalogError, CatalogProblem, CatalogProblems
 from segmentation.sources.check import FileCheck
 
 
-def find_problems(settings: Settings) -> list[CatalogProblem]:
-    """Return every problem in the catalog, over all of its files."""
+def find_problems(settings: Settings, *, overlaps: bool = False) -> list[CatalogProblem]:
+    """Return every problem in the catalog, over all of its files.
+
+    Args:
+        settings: Where the catalog is.
+        overlaps: Say also which rules contain or overlap others; that is information, nothing to repair.
+    """
     from segmentation.identity.catalog import load_identifier_rules
     from segmentation.identity.matching.catalog import load_matching
     from segmentation.identity.profile_rules import load_profile_rules
@@ -37,7 +42,7 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
     check(lambda: load_purposes(folder))
     check(lambda: load_profile_rules(folder))
     check(lambda: load_matching(folder, models=settings.matching_models_folder))
-    for segment_check in _segment_checks(settings, problems):
+    for segment_check in _segment_checks(settings, problems, overlaps=overlaps):
         check(segment_check)
     # Several stages read purposes: what is wrong with them is told once.
     told: dict[tuple[str, int, str], CatalogProblem] = {}
@@ -46,13 +51,14 @@ def find_problems(settings: Settings) -> list[CatalogProblem]:
     return list(told.values())
 
 
-def _segment_checks(settings: Settings, problems: list[CatalogProblem]) -> list[Callable[[], None]]:
+def _segment_checks(settings: Settings, problems: list[CatalogProblem], *, overlaps: bool) -> list[Callable[[], None]]:
     """Return the checks of segments and of all that names them, in order; they add to ``problems``, or raise."""
     from segmentation.costs.pools import check_segments, load_pools
     from segmentation.features.contract import load_contract
     from segmentation.segments.catalog import read_catalog
     from segmentation.segments.compiled import CatalogSegment
     from segmentation.segments.policy import check_policy, load_policy
+    from segmentation.segments.rule_checks import check_rules
     from segmentation.segments.tombstones import check_tombstones, published_files, read_tombstones
     from segmentation.segments.usages import Usage, check_departures, usages_in_catalog
     from segmentation.sync import catalog as destinations
@@ -63,10 +69,14 @@ def _segment_checks(settings: Settings, problems: list[CatalogProblem]) -> list[
     keys = {path.stem for path in (folder / "segments").glob("*.y*ml")}
 
     def check_segment_files() -> None:
-        catalog, found = read_catalog(folder, load_contract(settings.dbt_project), now().date())
+        contract = load_contract(settings.dbt_project)
+        catalog, found = read_catalog(folder, contract, now().date())
         segments.update(catalog.segments)
         usages.extend(usages_in_catalog(catalog.segments, catalog.groups))
         problems.extend(found)
+        problems.extend(
+            check_rules(catalog.segments, catalog.groups, contract.types, contract.required, overlaps=overlaps)
+        )
 
     def check_guards() -> None:
         problems.extend(check_policy(folder, load_policy(folder), keys))
@@ -110,27 +120,32 @@ def _problem(error: CatalogError) -> CatalogProblem:
     )
 
 
-def validate(as_json: Json = False) -> None:
+def validate(
+    overlaps: Annotated[
+        bool, typer.Option("--overlaps", help="Say also which rules contain or overlap others, with an example.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check the whole catalog: mappings, identifiers, purposes, matching, segments, policy, pools, destinations.
 
     Exit code 0: it can be used; warnings may remain. 1: it can't.
     """
     settings = Settings.load()
-    problems = find_problems(settings)
+    problems = find_problems(settings, overlaps=overlaps)
+    warnings = [problem for problem in problems if problem.severity == "warning"]
     errors = [problem for problem in problems if problem.severity == "error"]
     if as_json:
         print_json({"catalog": settings.catalog, "errors": len(errors), "problems": problems})
     else:
         for problem in problems:
-            style = "red" if problem.severity == "error" else "yellow"
+            style = {"error": "red", "warning": "yellow"}.get(problem.severity, "blue")
             out.print(Text(problem.severity, style=style), Text(f"{problem.where}: {problem.what}"))
             for name, text in (("expected", problem.expected), ("repair", problem.repair)):
                 if text:
                     out.print(Text(f"    {name + ':':<9} {text}", style="dim"))
         files = sum(1 for _ in settings.catalog.rglob("*.yml"))
         verdict = _counted(len(errors), "error") if errors else "no errors"
-        warnings = _counted(len(problems) - len(errors), "warning")
-        out.print(f"{files} files in {settings.catalog}: {verdict}, {warnings}", markup=False)
+        out.print(f"{files} files in {settings.catalog}: {verdict}, {_counted(len(warnings), 'warning')}", markup=False)
     if errors:
         raise typer.Exit(1)
 

@@ -50,6 +50,7 @@ class Feature:
         max_age_hours: Age of the newest fact behind it from which it is stale.
         source: Concern it is computed from, for example ``orders``.
         where: ``file:line`` of its definition.
+        is_required: Whether the contract says that it is never null.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Feature:
     max_age_hours: int
     source: str
     where: str
+    is_required: bool = False
 
     @property
     def duckdb_type(self) -> str:
@@ -83,6 +85,11 @@ class FeatureContract:
     def types(self) -> dict[str, str]:
         """DuckDB type of each column, in order."""
         return {feature.name: feature.duckdb_type for feature in self.features}
+
+    @property
+    def required(self) -> frozenset[str]:
+        """Features that are never null."""
+        return frozenset(feature.name for feature in self.features if feature.is_required)
 
     def get(self, name: str) -> Feature | None:
         """Return the feature called ``name``, or ``None``."""
@@ -171,6 +178,7 @@ def _feature(document: Document, at: Location, column: dict[str, Any]) -> Featur
         max_age_hours=int(texts["max_age_hours"]),
         source=texts["source"],
         where=document.where(at),
+        is_required=any(_text(one, "type") == "not_null" for one in _items(column, "constraints")),
     )
 
 

@@ -22,6 +22,7 @@ models:
         data_type: BIGINT
         description: Orders.
         config: {meta: {unit: count, owner: "team:analytics", max_age_hours: 48, source: orders}}
+        constraints: [{type: not_null}]
 """
 
 
@@ -47,6 +48,7 @@ def test_a_feature_says_what_it_is_and_where(tmp_path: Path) -> None:
     assert feature.max_age_hours == 48
     assert feature.where == f"{tmp_path / CONTRACT_FILE}:11"
     assert contract.features[0].description == "Persistent id, one row each."
+    assert contract.required == {"orders_30d"}
     assert "orders_30d" in contract
     assert "orders_31d" not in contract
     assert contract.get("orders_31d") is None

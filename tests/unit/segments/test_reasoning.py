@@ -180,10 +180,12 @@ def test_what_is_too_hard_is_not_guessed() -> None:
     assert satisfiable(rule("t > timestamp '9999-12-31 23:59:59.999999'")) == Answer("unknown")
 
 
-def test_a_spent_budget_leaves_questions_open() -> None:
-    reasoner = Reasoner(budget=10)
-    reasoner.satisfiable(rule("n > 3"))
-    assert reasoner.satisfiable(rule("n > 4")) == Answer("unknown")
+def test_a_spent_budget_leaves_hard_questions_open_and_no_others() -> None:
+    spent = Reasoner(budget=0)
+    product = rule("n * n * n + m * m * m = 33 and n > 2 and m > 2 and n * m * (n + m) = 7919")
+    assert spent.satisfiable(product) == Answer("unknown")
+    assert spent.satisfiable(rule("n > 4 and s = 'a'")).is_yes
+    assert spent.satisfiable(rule("n > 4 and n < 5")).is_no
 
 
 def test_the_solver_is_imported_when_it_is_needed() -> None:
