@@ -52,30 +52,32 @@ def _write_known(con: Connection) -> None:
 def _write_profiles(con: Connection, run: Run, scales: Mapping[str, Scale]) -> None:
     columns, joins = [], []
     for name in CONTACTS:
-        columns += [f"r_{name}.id_value as {name}", _stater(name), f"c_{name}.seen_at as {name}_at"]
+        stater = _stater(name, f"c_{name}.kind")
+        columns += [f"r_{name}.id_value as {name}", stater, f"c_{name}.seen_at as {name}_at"]
         joins.append(
             f"left join chosen_{name} as c_{name} on c_{name}.component = k.component "
             f"left join (from identity.registry where id_type = '{name}') as r_{name} "
-            f"on r_{name}.node_id = c_{name}.node_id "
-            f"left join profile_kinds as k_{name} on k_{name}.kind = c_{name}.kind"
+            f"on r_{name}.node_id = c_{name}.node_id"
         )
     for name in DESCRIPTIONS:
         weight = f"d.{name}_weight"
-        columns += [f"d.{name}", _stater(name), f"{scales[name].moment_of(weight)} as {name}_at"]
-        joins.append(f"left join profile_kinds as k_{name} on k_{name}.kind = {scales[name].part_of(weight, 'kind')}")
+        stater = _stater(name, scales[name].part_of(weight, "kind"))
+        columns += [f"d.{name}", stater, f"{scales[name].moment_of(weight)} as {name}_at"]
     con.execute(
         f"insert into identity.candidate_profiles by name select k.customer_id, {', '.join(columns)}, "
         "m.component is not null as is_known, m.best_source_customer_id, "
         "$run_id as run_id, $recorded_at as recorded_at from resolution as k "
+        # Kinds are numbered from 1: their place in a list says who it is, without a join for each attribute.
+        "cross join (select list(source || '/' || entity order by kind) as names from profile_kinds) as s "
         "left join known as m on m.component = k.component "
         f"left join described as d on d.component = k.component {' '.join(joins)}",
         {"run_id": run.run_id, "recorded_at": run.recorded_at},
     )
 
 
-def _stater(name: str) -> str:
+def _stater(name: str, kind: str) -> str:
     """Return the SQL for who stated an attribute, as ``source/entity``."""
-    return f"k_{name}.source || '/' || k_{name}.entity as {name}_source"
+    return f"s.names[{kind}] as {name}_source"
 
 
 def _write_conflicts(con: Connection, run: Run, scales: Mapping[str, Scale], weights: Mapping[str, str]) -> None:

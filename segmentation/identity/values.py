@@ -20,7 +20,7 @@ from segmentation.identity.normalise import (
     Normaliser,
     clean_lower_text,
 )
-from segmentation.warehouse import Connection, literal, scalar
+from segmentation.warehouse import Connection, has_rows, literal, scalar
 
 #: Ids that a system made: printable ASCII is in normal form once the spaces around it are gone.
 _PLAIN_TEXT = "^[!-~]([ -~]*[!-~])?$"
@@ -79,17 +79,16 @@ def register_values(con: Connection, rules: IdentifierRules, id_types: Iterable[
     counts = dict.fromkeys(("new_values", "values_by_python", "new_identifiers"), 0)
     for id_type in sorted(id_types):
         _normalise(con, rules, id_type)
-        new_values = _count(con, "new_values")
+        [(new_values, by_python)] = con.execute(
+            "select count(*), count(*) filter (id_value is null) from new_values"
+        ).fetchall()
         if new_values:
             counts["new_values"] += new_values
-            counts["values_by_python"] += _normalise_the_rest(con, rules, id_type)
+            counts["values_by_python"] += by_python
+            _normalise_the_rest(con, rules, id_type, by_python)
             counts["new_identifiers"] += _extend_registry(con, rules, id_type)
         con.execute("drop table new_values")
     return counts
-
-
-def _count(con: Connection, table: str) -> int:
-    return int(str(scalar(con, f"select count(*) from {table}")))
 
 
 def _forget_if_rules_changed(con: Connection, rules: IdentifierRules) -> None:
@@ -200,17 +199,19 @@ def _is_readable(con: Connection, pattern: str) -> bool:
     return True
 
 
-def _normalise_the_rest(con: Connection, rules: IdentifierRules, id_type: str) -> int:
-    """Write temporary table ``parsed``: the normal forms that Python told, or why there is none."""
-    con.execute(
-        "create or replace temp table rest as select row_number() over () - 1 as position, id_namespace, region, "
-        "raw_value, owner_namespace from new_values where id_value is null"
-    )
+def _normalise_the_rest(con: Connection, rules: IdentifierRules, id_type: str, size: int) -> None:
+    """Write temporary table ``parsed``: the normal forms of ``size`` values that Python told, or why there is none."""
     con.execute(
         "create or replace temp table parsed (id_namespace varchar, region varchar, raw_value varchar, "
         "owner_namespace varchar, id_value varchar, problem varchar)"
     )
-    size, normalise = _count(con, "rest"), normalisers(rules.email_providers)[id_type]
+    if not size:
+        return
+    con.execute(
+        "create or replace temp table rest as select row_number() over () - 1 as position, id_namespace, region, "
+        "raw_value, owner_namespace from new_values where id_value is null"
+    )
+    normalise = normalisers(rules.email_providers)[id_type]
     for start in range(0, size, _BATCH):
         batch: pa.Table = con.sql(
             "select id_namespace, region, raw_value, owner_namespace from rest "
@@ -220,7 +221,6 @@ def _normalise_the_rest(con: Connection, rules: IdentifierRules, id_type: str) -
         con.execute("insert into parsed by name select * from normalised_by_python")
         con.unregister("normalised_by_python")
     con.execute("drop table rest")
-    return size
 
 
 def _parse(batch: pa.Table, normalise: Normaliser, placeholders: frozenset[str]) -> pa.Table:
@@ -256,25 +256,26 @@ def _extend_registry(con: Connection, rules: IdentifierRules, id_type: str) -> i
         f"select *, false from (select distinct owner_namespace as id_namespace, id_value from {_NORMALISED} "
         "where not is_raw and id_value is not null) anti join as_they_stand using (id_namespace, id_value)"
     )
-    con.execute(
-        "update identity.registry set is_raw = true from new_identifiers as n where n.is_raw "
-        f"and registry.is_raw is not true and registry.id_type = {kind} "
-        "and registry.id_namespace = n.id_namespace and registry.id_value = n.id_value"
-    )
-    before = _count(con, "identity.registry")
+    if has_rows(con, f"identity.registry where is_raw is not true and id_type = {kind}"):
+        con.execute(
+            "update identity.registry set is_raw = true from new_identifiers as n where n.is_raw "
+            f"and registry.is_raw is not true and registry.id_type = {kind} "
+            "and registry.id_namespace = n.id_namespace and registry.id_value = n.id_value"
+        )
     # The namespace of a global type is always the same one.
     order = "id_namespace, id_value" if rules.identifiers[id_type].scope == "source" else "id_value"
-    con.execute(
+    [(registered,)] = con.execute(
         "insert into identity.registry by name select (select coalesce(max(node_id), -1) from identity.registry) "
         f"+ row_number() over (order by {order}) as node_id, {kind} as id_type, id_namespace, id_value, is_raw "
         f"from new_identifiers anti join (from identity.registry where id_type = {kind}) "
         "using (id_namespace, id_value)"
-    )
-    con.execute(
-        f"insert into identity.normalised_values by name select {kind} as id_type, n.id_namespace, n.region, "
-        f"n.raw_value, r.node_id, n.problem from (from {_NORMALISED} where not is_raw) as n "
-        f"left join (from identity.registry where id_type = {kind}) as r "
-        "on r.id_namespace = n.owner_namespace and r.id_value = n.id_value"
-    )
+    ).fetchall()
+    if has_rows(con, f"{_NORMALISED} where not is_raw"):
+        con.execute(
+            f"insert into identity.normalised_values by name select {kind} as id_type, n.id_namespace, n.region, "
+            f"n.raw_value, r.node_id, n.problem from (from {_NORMALISED} where not is_raw) as n "
+            f"left join (from identity.registry where id_type = {kind}) as r "
+            "on r.id_namespace = n.owner_namespace and r.id_value = n.id_value"
+        )
     con.execute("drop table new_identifiers; drop table parsed")
-    return _count(con, "identity.registry") - before
+    return int(registered)
