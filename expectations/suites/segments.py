@@ -16,6 +16,7 @@ SIZES = "candidate_sizes"
 LISTS = "candidate_overrides"
 FIGURES = "candidate_summary"
 HELD = "candidate_held"
+PINS = "candidate_pins"
 
 _BUG = "report it with the sample rows: membership must follow from the catalog"
 
@@ -68,8 +69,20 @@ SUITE = Suite(
             select members.customer_id, members.segment_key, lists.listed_in from {batch} as members
             join segments.candidate_overrides as lists using (customer_id, segment_key)
             where lists.side = 'exclude' and lists.status = 'applied'
+                and members.via <> 'pin'
             """,
-            expected="nobody who is on the segment's exclusion list",
+            expected="nobody who is on the segment's exclusion list, unless a pin holds the segment",
+            repair=_BUG,
+        ),
+        holds_nowhere(
+            "pins_hold_whom_they_name",
+            MEMBERS,
+            """
+            select members.customer_id, members.segment_key from {batch} as members
+            anti join segments.candidate_pinned as pinned using (customer_id, segment_key)
+            where members.via = 'pin'
+            """,
+            expected="no member of a pinned segment whom the pin does not name",
             repair=_BUG,
         ),
         is_unique("exclusive_groups_have_one_winner", WINNERS, "customer_id", "group_key", repair=_BUG),
@@ -124,10 +137,40 @@ SUITE = Suite(
             "guards_are_kept",
             SIZES,
             "select segment_key, members_before, members_after, leaving, churn_ratio from {batch} "
-            "where not are_guards_kept",
+            "where not are_guards_kept and not are_guards_waived",
             expected="every segment within the guards that its definition and catalog/policy.yml set",
             repair="see why with strata segments; correct the segment's rule, or the guards in catalog/",
             may_be_accepted=True,
+        ),
+        holds_nowhere(
+            "guards_are_kept_by_pins",
+            SIZES,
+            "select segment_key, pin_id, members_before, members_after, leaving, churn_ratio from {batch} "
+            "where not are_guards_kept and are_guards_waived",
+            expected="every segment within its guards, also where a pin holds it or one that it depends on",
+            repair="look whether that is what the pin was meant for: strata segments",
+            severity="warning",
+        ),
+        holds_nowhere(
+            "segments_follow_their_rules",
+            PINS,
+            "select segment_key, pin_id, kind from {batch} where pin_id is not null",
+            expected="no segment held by a pin for longer than it takes to correct its rule",
+            repair="correct the segment in catalog/segments, then strata unfreeze SEGMENT",
+            severity="warning",
+        ),
+        holds_nowhere(
+            "pins_overrule_no_exclusion",
+            MEMBERS,
+            """
+            select members.segment_key, count(*) as customers from {batch} as members
+            join segments.candidate_overrides as lists using (customer_id, segment_key)
+            where lists.side = 'exclude' and lists.status = 'applied' and members.via = 'pin'
+            group by members.segment_key
+            """,
+            expected="nobody in a pinned segment who is on its exclusion list",
+            repair="a pin restores who was in it, lists of today aside: strata unfreeze SEGMENT lets them count again",
+            severity="warning",
         ),
         holds_nowhere(
             "membership_is_stable",

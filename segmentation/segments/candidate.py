@@ -46,7 +46,8 @@ create or replace table segments.candidate_catalog (
     destinations varchar[] not null,
     limits json not null,
     author varchar not null,
-    change_class varchar not null
+    change_class varchar not null,
+    pin_id varchar
 )
 """
 
@@ -71,6 +72,11 @@ create or replace table segments.candidate_held (
     reasons varchar[] not null
 );
 create or replace table segments.candidate_policy (policy json not null)
+"""
+
+_PINNED = """
+update segments.candidate_catalog as c set pin_id = p.pin_id
+from segments.candidate_places as p where c.segment_key = p.segment_key and p.pin_id is not null
 """
 
 _SUMMARY = """
@@ -123,6 +129,7 @@ def build_candidate(con: Connection, run: Run, catalog: Catalog) -> StageReport:
         resolve_overrides(con, run, listings)
         _write_catalog(con, run, catalog)
         places = decide(con, run, catalog, last.seq + 1 if last else 1)
+        con.execute(_PINNED)
         find_changes(
             con,
             run,
@@ -219,7 +226,8 @@ def _write_catalog(con: Connection, run: Run, catalog: Catalog) -> None:
     )
     rows = [_catalog_row(run, segment, versions, decided, catalog) for segment in catalog.segments.values()]
     if rows:
-        con.executemany(f"insert into segments.candidate_catalog values ({', '.join('?' * len(rows[0]))})", rows)
+        marks = ", ".join("?" * len(rows[0]))
+        con.executemany(f"insert into segments.candidate_catalog values ({marks}, null)", rows)
     groups = [
         [group.key, group.definition.name, group.definition.description, group.definition.parent,
          group.definition.default, group.definition.costing]
@@ -282,6 +290,9 @@ def _report(con: Connection, candidate_id: str) -> StageReport:
     held = con.execute(
         "select segment_key from segments.candidate_sizes where not are_guards_kept order by 1"
     ).fetchall()
+    pins = con.execute(
+        "select segment_key, kind from segments.candidate_pins where is_live and pin_id is not null order by 1"
+    ).fetchall()
     facts: dict[str, object] = {
         "segments": count(con, "segments.candidate_catalog"),
         "changes_by_cause": dict(causes),
@@ -289,5 +300,6 @@ def _report(con: Connection, candidate_id: str) -> StageReport:
         "waiting_for_approval": [
             subject for (subject,) in con.execute("select subject from segments.candidate_held order by 1").fetchall()
         ],
+        "pinned": dict(pins),
     }
     return StageReport(candidate_id=candidate_id, rows=dict(zip(names, values, strict=True)), facts=facts)

@@ -6,10 +6,11 @@ the log (``publish.py``). A change has one cause. Where several hold, the first 
 1. ``erasure``: the customer was erased.
 2. ``identity_merge``, then ``identity_split``: identity changed who the customer is since the last publication.
 3. ``consent``: a required purpose is not allowed (exit), or was allowed since the last publication (entry).
-4. ``override``: an inclusion or exclusion list was changed.
-5. ``expiry``: the segment, or an entry of a list, reached its last day.
-6. ``rule``: the segment, or one it depends on, is decided differently than before, or is new or gone.
-7. ``data``: none of these, so the features changed.
+4. ``rollback``: a pin of the segment, or of one it depends on, began or ended.
+5. ``override``: an inclusion or exclusion list was changed.
+6. ``expiry``: the segment, or an entry of a list, reached its last day.
+7. ``rule``: the segment, or one it depends on, is decided differently than before, or is new or gone.
+8. ``data``: none of these, so the features changed.
 
 A move within an exclusive group is one event: its exit and its entry bear the stronger of the two causes.
 """
@@ -28,6 +29,7 @@ CAUSES = (
     "identity_merge",
     "identity_split",
     "consent",
+    "rollback",
     "override",
     "expiry",
     "rule",
@@ -137,15 +139,18 @@ select
     case
         when d.identity_rank is not null then d.identity_rank
         when l.customer_id is not null or g.customer_id is not null then 3
-        when not d.is_entry and o.is_excluded then 4
+        when p.is_pin_changed then 4
+        -- A pin stands in place of rule and lists, so what happened to those explains nothing.
+        when p.pin_id is not null then 8
+        when not d.is_entry and o.is_excluded then 5
         when not d.is_entry and d.is_listed and not coalesce(o.is_expired, false)
-            and not coalesce(o.is_included, false) then 4
-        when d.is_entry and d.is_listed then 4
-        when d.is_entry and o.was_excluded and not o.is_expired then 4
-        when p.is_expired or (not d.is_entry and d.is_listed and o.is_expired) then 5
-        when d.is_entry and o.was_excluded then 5
-        when p.is_decision_changed then 6
-        else 7
+            and not coalesce(o.is_included, false) then 5
+        when d.is_entry and d.is_listed then 5
+        when d.is_entry and o.was_excluded and not o.is_expired then 5
+        when p.is_expired or (not d.is_entry and d.is_listed and o.is_expired) then 6
+        when d.is_entry and o.was_excluded then 6
+        when p.is_decision_changed then 7
+        else 8
     end as rank
 from segments_difference as d
 inner join segments.candidate_places as p on d.place = p.place
@@ -181,13 +186,15 @@ select
     case when m.is_entry then 'enter' else 'exit' end as change,
     [{causes}][m.cause_rank + 1] as cause,
     p.segment_version,
-    case when m.is_listed then 'include' else 'rule' end as via,
+    case when p.pin_id is not null then 'pin' when m.is_listed then 'include' else 'rule' end as via,
     m.change_number
 from segments.candidate_moves as m
 inner join segments.candidate_places as p on m.place = p.place
 """
 
-# Withdrawn consent and erasure must go through whatever a guard says, so they are no churn.
+# Withdrawn consent and erasure must go through whatever a guard says, so they are no churn. A pin is the remedy for
+# what guards did not see: they hold back neither the segment that it holds, nor, by its size or by whom the pin moves,
+# one that depends on it. Its end they do: the rule may be as wrong as it was.
 _SIZES = """
 create or replace table segments.candidate_sizes as
 with keys as (
@@ -204,13 +211,15 @@ moved as (
         p.segment_key,
         m.entering,
         m.leaving,
-        m.churning
+        m.churning,
+        m.remedied
     from (
         select
             place,
             count(*) filter (is_entry) as entering,
             count(*) filter (not is_entry) as leaving,
-            count(*) filter (not is_entry and cause_rank not in ({unguarded})) as churning
+            count(*) filter (not is_entry and cause_rank not in ({unguarded})) as churning,
+            count(*) filter (not is_entry and cause_rank = {rollback}) as remedied
         from segments.candidate_moves group by place
     ) as m
     inner join segments.candidate_places as p on m.place = p.place
@@ -223,6 +232,9 @@ sized as (
         coalesce(m.entering, 0) as entering,
         coalesce(m.leaving, 0) as leaving,
         coalesce(m.churning, 0) as churning,
+        coalesce(m.remedied, 0) as remedied,
+        p.pin_id,
+        coalesce(p.is_sheltered, false) as is_sheltered,
         case when b.n > 0 then coalesce(m.churning, 0) / cast(b.n as double) else 0.0 end as churn_ratio,
         case when $population > 0 then coalesce(a.n, 0) / cast($population as double) else 0.0 end as share,
         coalesce(c.is_evaluated, false) as is_evaluated,
@@ -237,6 +249,7 @@ sized as (
     left join before as b on k.segment_key = b.segment_key
     left join now as a on k.segment_key = a.segment_key
     left join moved as m on k.segment_key = m.segment_key
+    left join segments.candidate_places as p on k.segment_key = p.segment_key
 ),
 guarded as (
     select
@@ -252,7 +265,14 @@ guarded as (
 select
     *,
     is_min_size_kept and is_max_size_kept and is_max_share_kept and is_max_churn_kept and is_max_exits_kept
-        as are_guards_kept
+        as are_guards_kept,
+    pin_id is not null or is_sheltered
+        and (
+            max_churn_ratio is null or members_before < min_base
+            or churning - remedied <= max_churn_ratio * members_before
+        )
+        and (max_exits is null or churning - remedied <= max_exits)
+        as are_guards_waived
 from guarded
 """
 
@@ -291,10 +311,13 @@ def find_changes(
     con.execute(_CHANGES.format(causes=", ".join(literal(cause) for cause in CAUSES)))
     members = [f"m.member_{word}" for word in range(word_count(len(places)))]
     unguarded = ", ".join(str(CAUSES.index(cause)) for cause in ("consent", "erasure", "expiry"))
-    con.execute(
-        _SIZES.format(is_member=has_bit_sql(members, "p"), unguarded=unguarded, min_base=MIN_BASE),
-        {"population": population},
+    sizes = _SIZES.format(
+        is_member=has_bit_sql(members, "p"),
+        unguarded=unguarded,
+        rollback=CAUSES.index("rollback"),
+        min_base=MIN_BASE,
     )
+    con.execute(sizes, {"population": population})
 
 
 def _compare(con: Connection, words: int) -> None:

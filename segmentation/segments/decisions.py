@@ -2,7 +2,8 @@
 
 Belongs here: the SQL that turns features, lists and consent into the candidate membership. Does not belong
 here: what differs from what is published, and why (``changes.py``). Order of strength: consent and residency
-keep a customer out whatever else holds; then exclusion lists; then inclusion lists; then the rule.
+keep a customer out whatever else holds; then a pin, which stands in place of rule and lists (``pins.py``); then
+exclusion lists; then inclusion lists; then the rule.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from segmentation.run import Run
 from segmentation.segments.catalog import Catalog
 from segmentation.segments.compiled import CatalogSegment
 from segmentation.segments.masks import WORD_BITS, any_bit_sql, bits_of, has_bit_sql, word_count, words_sql
+from segmentation.segments.pins import PinsInForce, resolve_pins
 from segmentation.segments.rule_sql import to_sql
 from segmentation.warehouse import Connection, literal, quote
 
@@ -30,12 +32,17 @@ select
     list_contains($defaults::varchar[], k.segment_key) as is_default,
     coalesce(n.is_expired, false) as is_expired,
     coalesce(n.is_decision_changed, true) as is_decision_changed,
-    cast($publication_seq as bigint) as publication_seq
+    cast($publication_seq as bigint) as publication_seq,
+    i.pin_id,
+    list_contains($disturbed::varchar[], k.segment_key) as is_pin_changed,
+    list_contains($released::varchar[], k.segment_key) as is_released,
+    list_contains($sheltered::varchar[], k.segment_key) as is_sheltered
 from (
     select unnest($keys::varchar[]) as segment_key, unnest(range(len($keys::varchar[]))) as place
 ) as k
 left join segments.candidate_catalog as n on k.segment_key = n.segment_key
 left join segments.catalog as c on k.segment_key = c.segment_key
+left join (select * from segments.candidate_pins where is_live) as i on k.segment_key = i.segment_key
 """
 
 #: Per customer what the rules and lists ask for, which of it a list alone asks for, and what comes of it.
@@ -43,10 +50,10 @@ PARTS = ("claimed", "included", "member")
 
 _VIEWS = """
 create or replace view segments.candidate as
-select m.customer_id, p.segment_key, case when {included} then 'include' else 'rule' end as via
+select m.customer_id, p.segment_key, {via} as via
 from segments.candidate_masks as m inner join segments.candidate_places as p on {claimed};
 create or replace view segments.candidate_membership as
-select m.customer_id, p.segment_key, case when {included} then 'include' else 'rule' end as via
+select m.customer_id, p.segment_key, {via} as via
 from segments.candidate_masks as m inner join segments.candidate_places as p on {member};
 create or replace view segments.candidate_effective as
 select m.customer_id, p.group_key, p.segment_key
@@ -58,7 +65,11 @@ select
     w.group_key,
     w.segment_key as winner_key,
     l.segment_key as loser_key,
-    case when w.precedence = l.precedence then 'tie_break' else 'precedence' end as decided_by
+    case
+        when w.pin_id is not null and l.pin_id is null then 'pin'
+        when w.precedence = l.precedence then 'tie_break'
+        else 'precedence'
+    end as decided_by
 from (select * from segments.candidate_masks as m where {has_losers}) as m
 inner join segments.candidate_places as l on {lost}
 inner join segments.candidate_places as w on l.group_key = w.group_key and {won}
@@ -90,8 +101,9 @@ def decide(con: Connection, run: Run, catalog: Catalog, publication_seq: int) ->
     """
     live = {key: segment for key, segment in catalog.segments.items() if is_live(segment, run)}
     _drop_views(con)
-    places = _write_places(con, catalog, live, publication_seq)
-    con.execute(f"create table segments.candidate_masks as {_Query(catalog, live, places).masks()}")
+    pins = resolve_pins(con, catalog, live)
+    places = _write_places(con, catalog, live, publication_seq, pins)
+    con.execute(f"create table segments.candidate_masks as {_Query(catalog, live, places, pins).masks()}")
     _create_views(con, catalog, live, places)
     return places
 
@@ -106,14 +118,25 @@ def hard_conditions(segment: CatalogSegment) -> list[str]:
 
 
 def _write_places(
-    con: Connection, catalog: Catalog, live: Mapping[str, CatalogSegment], publication_seq: int
+    con: Connection,
+    catalog: Catalog,
+    live: Mapping[str, CatalogSegment],
+    publication_seq: int,
+    pins: PinsInForce,
 ) -> dict[str, int]:
     """Number the segments that can have members, and those that still have published ones, by their keys."""
     published = [row[0] for row in con.execute("select distinct segment_key from segments.membership").fetchall()]
     places = {key: place for place, key in enumerate(sorted({*live, *published}))}
     con.execute(
         _PLACES.format(word_bits=WORD_BITS),
-        {"keys": list(places), "defaults": _defaults(catalog), "publication_seq": publication_seq},
+        {
+            "keys": list(places),
+            "defaults": _defaults(catalog),
+            "publication_seq": publication_seq,
+            "disturbed": sorted(pins.disturbed),
+            "released": sorted(pins.released),
+            "sheltered": sorted(pins.sheltered),
+        },
     )
     return places
 
@@ -131,8 +154,11 @@ class _Query:
     first part that fails, which is three times cheaper than a column of truths.
     """
 
-    def __init__(self, catalog: Catalog, live: Mapping[str, CatalogSegment], places: Mapping[str, int]) -> None:
+    def __init__(
+        self, catalog: Catalog, live: Mapping[str, CatalogSegment], places: Mapping[str, int], pins: PinsInForce
+    ) -> None:
         self._catalog = catalog
+        self._pins = pins
         self._live = live
         self._places = places
         self._words = range(word_count(len(places)))
@@ -161,6 +187,9 @@ class _Query:
         for key in keys:
             segment = self._live[key]
             conditions = hard_conditions(segment)
+            if key in self._pins.kinds:
+                claimed[self._places[key]] = " and ".join([_held(key, self._pins.kinds[key]), *conditions])
+                continue
             sides = {listing.side for listing in segment.listings}
             if "exclude" in sides:
                 conditions.append(f"customer_id not in ({_listed(key, 'exclude')})")
@@ -174,7 +203,7 @@ class _Query:
         yield from self._named("included", level, words_sql(included, len(self._words)))
 
     def _members(self, level: int, keys: list[str]) -> Iterator[str]:
-        """Yield the members of a level: all claims outside of groups; within, the first in the order of ranks."""
+        """Yield the members of a level: all claims outside of groups; within, pins', then the first by rank."""
         free = bits_of([self._places[key] for key in keys if not self._live[key].definition.group], len(self._words))
         groups = sorted({found for key in keys if (found := self._live[key].definition.group)})
         yield from self._named(
@@ -202,7 +231,10 @@ class _Query:
 
     def _rivals(self, group: str) -> list[str]:
         found = [segment for segment in self._live.values() if segment.definition.group == group]
-        return [one.key for one in sorted(found, key=lambda one: (one.definition.precedence or 0, one.key))]
+        ranked = sorted(
+            found, key=lambda one: (one.key not in self._pins.kinds, one.definition.precedence or 0, one.key)
+        )
+        return [one.key for one in ranked]
 
     def _is_member(self, key: str) -> str:
         return self._is_in_any([key]) if key in self._live else "false"
@@ -227,6 +259,14 @@ class _Query:
 
 def _column(part: str, level: int, word: int) -> str:
     return quote(f"{part}#{level}#{word}")
+
+
+def _held(key: str, kind: str) -> str:
+    """Return the condition that a pin holds the customer in a segment."""
+    if kind == "kill":
+        return "false"
+    pinned = f"select d.customer_id from segments.candidate_pinned as d where d.segment_key = {literal(key)}"
+    return f"customer_id in ({pinned})"
 
 
 def _listed(key: str, side: str) -> str:
@@ -259,7 +299,8 @@ def _create_views(
     con.execute(
         _VIEWS.format(
             claimed=has_bit_sql(claimed, "p"),
-            included=has_bit_sql(included, "p"),
+            via="case when p.pin_id is not null then 'pin' "
+            f"when {has_bit_sql(included, 'p')} then 'include' else 'rule' end",
             member=has_bit_sql(member, "p"),
             has_losers=any_bit_sql([f"({lost[word]} & {rivals[word]})" for word in words]),
             lost=has_bit_sql(lost, "l"),

@@ -6,13 +6,14 @@ the readers' copy and says what was decided, not what today's catalog would deci
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from segmentation.errors import NotFoundError, did_you_mean
 from segmentation.segments.evaluation import Clause, explain_condition, plain
 from segmentation.segments.parser import parse_rule
+from segmentation.segments.pins import Pin, published_pins
 from segmentation.segments.publications import latest_publication
 from segmentation.segments.reasons import Circumstances, find_reason
 from segmentation.warehouse import Connection, table_exists
@@ -36,6 +37,7 @@ class SegmentExplanation:
         consent: Required purpose to whether the customer allows it.
         overrides: Entries of inclusion and exclusion lists for the customer.
         group: Exclusive group with its winner for the customer; ``None`` outside groups.
+        pin: What holds the segment, whatever its rule says; ``None`` where nothing does.
     """
 
     segment_key: str
@@ -51,6 +53,7 @@ class SegmentExplanation:
     consent: dict[str, bool]
     overrides: list[dict[str, object]]
     group: dict[str, object] | None
+    pin: Pin | None = None
 
     def as_dict(self) -> dict[str, object]:
         """The explanation as JSON-ready facts."""
@@ -68,6 +71,7 @@ class SegmentExplanation:
             "consent": self.consent,
             "overrides": self.overrides,
             "group": self.group,
+            "pin": self.pin and {name: plain(value) for name, value in asdict(self.pin).items()},
         }
 
 
@@ -168,16 +172,30 @@ class _Facts:
             "where customer_id = ? order by all",
             self.customer_id,
         )
+        self.merged_ids: list[str] = []
         self.identity = self._identity(con, asked_for)
+        self.pins = published_pins(con)
+        self.pinned_to = (
+            {
+                row["pin_id"]
+                for row in _rows(
+                    con,
+                    "select pin_id from segments.pin_members where customer_id in (select unnest($1::varchar[]))",
+                    [self.customer_id, *self.merged_ids],
+                )
+            }
+            if self.pins
+            else set()
+        )
 
     def _identity(self, con: Connection, asked_for: str) -> dict[str, object]:
-        merged: list[str] = []
+        merged = self.merged_ids
         if table_exists(con, "identity", "customer_aliases"):
             found = con.execute(
                 "select old_customer_id from identity.customer_aliases where customer_id = ? order by 1",
                 [self.customer_id],
             ).fetchall()
-            merged = [row[0] for row in found]
+            merged.extend(row[0] for row in found)
         return {"is_alias": asked_for != self.customer_id, "merged_ids": merged}
 
 
@@ -230,6 +248,7 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
     group: dict[str, object] | None = None
     if group_key is not None:
         group = {"group_key": group_key, "precedence": row["precedence"], "winner": facts.effective.get(group_key)}
+    pin, winning = facts.pins.get(key), facts.pins.get(facts.effective.get(group_key, ""))
     reason, sentence = find_reason(
         Circumstances(
             catalog_row=row,
@@ -241,6 +260,9 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
             region=facts.row.get("residency_region"),
             winner=facts.effective.get(group_key),
             lacking_parent=_lacking_parent(facts, group_key),
+            pin=pin.sentence if pin else None,
+            is_pinned_to=pin is not None and pin.pin_id in facts.pinned_to,
+            winner_pin=winning.sentence if winning else None,
         )
     )
     return SegmentExplanation(
@@ -257,6 +279,7 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
         consent=consent,
         overrides=overrides,
         group=group,
+        pin=pin,
     )
 
 

@@ -182,6 +182,21 @@ STEPS: dict[str, tuple[str, ...]] = {
         left join moved as m on s.segment_key = m.segment_key
         """,
     ),
+    "outcomes": (
+        """
+        insert into segments.publication_segments
+        select
+            m.base_publication_seq + 1, s.segment_key, coalesce(c.segment_version, p.segment_version, 1),
+            s.is_evaluated, s.pin_id, s.members_after, s.entering, s.leaving, $run_id, $recorded_at
+        from segments.candidate_sizes as s
+        cross join segments.candidate_summary as m
+        left join segments.candidate_catalog as c on s.segment_key = c.segment_key
+        left join (
+            select segment_key, max(segment_version) as segment_version from segments.versions group by segment_key
+        ) as p on s.segment_key = p.segment_key
+        where s.is_evaluated or s.members_before > 0
+        """,
+    ),
     # The masks that were judged are now those of the membership; views keep them readable as the candidate.
     "masks": (
         "drop table if exists segments.masks",

@@ -2,9 +2,10 @@
 
 Belongs here: which of several circumstances decided. Does not belong here: collecting them (``explain.py``).
 
-Reasons are ``rule``, ``include``, ``exclude``, ``consent``, ``residency``, ``group`` (another segment of the
-exclusive group won), ``parent`` (in no segment of the parent group), ``rule_false``, ``not_listed``,
-``not_evaluated`` (draft, retired or expired) and ``pending`` (features changed since membership was published).
+Reasons are ``rule``, ``include``, ``exclude``, ``consent``, ``residency``, ``pin`` (people hold the segment, whatever
+its rule says), ``group`` (another segment of the exclusive group won), ``parent`` (in no segment of the parent group),
+``rule_false``, ``not_listed``, ``not_evaluated`` (draft, retired or expired) and ``pending`` (features changed since
+membership was published).
 """
 
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ class Circumstances:
         region: The customer's residency region.
         winner: The customer's segment of the exclusive group.
         lacking_parent: The parent group, where the customer is in none of its segments.
+        pin: What holds the segment, in words; ``None`` where its rule decides.
+        is_pinned_to: Whether that holds the customer.
+        winner_pin: What holds the winner, in words.
     """
 
     catalog_row: dict[str, Any]
@@ -42,15 +46,28 @@ class Circumstances:
     region: str | None
     winner: str | None
     lacking_parent: str | None
+    pin: str | None = None
+    is_pinned_to: bool = False
+    winner_pin: str | None = None
 
 
 def find_reason(found: Circumstances) -> Reason:
     """Return the reason as a word and as a sentence: the strongest circumstance that applies."""
     barrier = _barrier(found)
+    if found.pin is not None:
+        return _pinned(found, found.pin, barrier)
     claims = "include" in found.sides or (found.clauses is not None and found.clauses.truth)
     if found.member_via is not None:
         return _inside(found, decided=claims and barrier is None)
     return barrier or (_outside(found) if claims else _unclaimed(found))
+
+
+def _pinned(found: Circumstances, pin: str, barrier: Reason | None) -> Reason:
+    if found.member_via is not None:
+        return "pin", f"is a member because the segment is {pin}"
+    if barrier or not found.is_pinned_to:
+        return barrier or ("pin", f"is not a member because the segment is {pin}")
+    return _outside(found)
 
 
 def _inside(found: Circumstances, *, decided: bool) -> Reason:
@@ -71,6 +88,8 @@ def _outside(found: Circumstances) -> Reason:
     key, group = found.catalog_row["segment_key"], found.catalog_row["group_key"]
     if found.lacking_parent is not None:
         return "parent", f"is not a member because the customer is in no segment of the group {found.lacking_parent}"
+    if found.winner not in {None, key} and found.winner_pin and not found.pin:
+        return "group", f"is not a member because {found.winner} of the exclusive group {group} is {found.winner_pin}"
     if found.winner not in {None, key}:
         return "group", f"is not a member because {found.winner} ranks higher in the exclusive group {group}"
     return "pending", f"is not a member as published; {_PENDING}"
@@ -87,7 +106,7 @@ def _barrier(found: Circumstances) -> Reason | None:
         return "consent", f"is not a member because consent to {', '.join(lacking)} is missing"
     if found.residency and found.region not in found.residency:
         return "residency", f"is not a member because the residency region is {found.region or 'unknown'}"
-    if "exclude" in found.sides:
+    if "exclude" in found.sides and found.pin is None:
         return "exclude", "is not a member because an exclusion list names the customer"
     return None
 

@@ -1,5 +1,5 @@
 -- What the rules say now, and what would be published, are the candidate's: segments.candidate (customer_id,
--- segment_key, via rule or include), segments.candidate_membership and segments.candidate_effective are views
+-- segment_key, via rule, include or pin), segments.candidate_membership and segments.candidate_effective are views
 -- over one row of bits per customer, made with each candidate (decisions.py). Published, those rows are
 -- segments.masks with segments.places: a second form of segments.membership, of use to the stages alone (masks.py).
 -- One winner per customer and exclusive group, published with membership.
@@ -27,7 +27,8 @@ create table if not exists segments.catalog (
     membership_hash varchar,           -- same as long as membership is decided the same way
     is_evaluated boolean,              -- false for a draft, a retired or an expired segment: nobody is in it
     purposes varchar[],                -- what members must have consented to
-    destinations varchar[]
+    destinations varchar[],
+    pin_id varchar                     -- what held its membership in this publication, whatever the rule says
 );
 
 create table if not exists segments.groups (
@@ -89,7 +90,7 @@ create table if not exists segments.membership (
     entered_at timestamp not null,
     run_id varchar not null,
     recorded_at timestamp not null,
-    via varchar                        -- rule or include
+    via varchar                        -- rule, include or pin
 );
 
 -- change_seq rises strictly; of one customer's changes in a run, exits come before entries.
@@ -125,7 +126,7 @@ create table if not exists segments.conflicts (
     group_key varchar not null,
     winner_key varchar not null,
     loser_key varchar not null,
-    decided_by varchar not null,       -- precedence, tie_break
+    decided_by varchar not null,       -- precedence, tie_break, pin
     run_id varchar not null,
     recorded_at timestamp not null
 );
@@ -183,6 +184,43 @@ create table if not exists segments.overlaps (
     claims bigint not null,
     other_claims bigint not null,
     shared_claims bigint not null,     -- customers whom both claim
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- What people hold a segment's membership to, whatever its rule says (pins.py). At most one is in force per segment.
+create table if not exists segments.pins (
+    pin_id varchar not null,           -- p and the number of its row in the audit log
+    segment_key varchar not null,
+    kind varchar not null,             -- freeze, kill, rollback
+    author varchar not null,
+    reason varchar not null,
+    publication_seq bigint,            -- publication whose members it holds; null for a kill
+    held_as_of timestamp,              -- the moment that this publication describes
+    held_version integer,              -- version that was in force then
+    members bigint not null,           -- how many were members then, erased customers included
+    started_at timestamp not null,
+    ended_at timestamp,                -- null while it is in force
+    ended_by varchar,
+    ended_reason varchar
+);
+
+-- Who a pin holds, by their ids when it was made; a kill holds nobody.
+create table if not exists segments.pin_members (
+    pin_id varchar not null,
+    customer_id varchar not null
+);
+
+-- Every segment with members, or that could have some, as each publication decided it.
+create table if not exists segments.publication_segments (
+    publication_seq bigint not null,
+    segment_key varchar not null,
+    segment_version integer not null,
+    is_evaluated boolean not null,
+    pin_id varchar,                    -- null where its rule and lists decided
+    members bigint not null,
+    entered bigint not null,
+    exited bigint not null,
     run_id varchar not null,
     recorded_at timestamp not null
 );

@@ -29,10 +29,21 @@ STATE_TABLES = (
     "approvals",
     "policies",
     "held_changes",
+    "pins",
+    "pin_members",
+    "publication_segments",
 )
 
 #: Those of them whose rows are about one customer.
-_PERSONAL = ("overrides", "membership", "effective", "conflicts", "membership_changes", "membership_history")
+_PERSONAL = (
+    "overrides",
+    "membership",
+    "effective",
+    "conflicts",
+    "membership_changes",
+    "membership_history",
+    "pin_members",
+)
 
 _STATE = State("segments", "membership and its history", STATE_TABLES, ("masks", "places"))
 

@@ -73,6 +73,7 @@ class Installation:
             "identity.metrics",
             "identity.publications",
             "segments.places",
+            "segments.publication_segments",
             "segments.publications",
             "sync.runs",
             "sync.receipts",

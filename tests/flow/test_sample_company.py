@@ -40,6 +40,8 @@ def test_every_stage_has_something_to_show(company: Path, installation: Any) -> 
         "identity.match_labels",
         "identity.match_records",
         "identity.match_samples",
+        "segments.pin_members",
+        "segments.pins",
         "sources.experiment_exposures",
         "sync.dead_letters",
         "costs.findings",

@@ -36,6 +36,15 @@ MISTAKES = {
     "customers_change_once_per_segment": f"insert into {CHANGES} select * from {CHANGES}",
     "changes_explain_the_sizes": f"update {SIZES} set members_after = 9 where segment_key = 'vip'",
     "guards_are_kept": f"update {SIZES} set are_guards_kept = false where segment_key = 'vip'",
+    "pins_hold_whom_they_name": f"insert into {MEMBERS} values ('c_3', 'reachable', 'pin')",
+    "guards_are_kept_by_pins": (
+        f"update {SIZES} set are_guards_kept = false, are_guards_waived = true where segment_key = 'vip'"
+    ),
+    "segments_follow_their_rules": "insert into segments.candidate_pins values ('vip', 'p7', 'freeze')",
+    "pins_overrule_no_exclusion": (
+        f"insert into {MEMBERS} values ('c_3', 'vip', 'pin'); "
+        "insert into segments.candidate_pinned values ('vip', 'c_3')"
+    ),
     "membership_is_stable": f"update {SIZES} set members_before = 200, entering = 0, leaving = 70, members_after = 130",
     "listed_customers_are_known": "update segments.candidate_overrides set status = 'unknown'",
     "changes_are_approved": (
@@ -68,7 +77,9 @@ def good(con: Connection) -> Connection:
         create table segments.candidate_sizes as
             select unnest(['vip', 'reachable']) as segment_key, unnest([0, 2]) as members_before,
                 unnest([1, 0]) as entering, 0 as leaving, unnest([1, 2]) as members_after, 0.0 as churn_ratio,
-                true as are_guards_kept;
+                true as are_guards_kept, false as are_guards_waived, null::varchar as pin_id;
+        create table segments.candidate_pins (segment_key varchar, pin_id varchar, kind varchar);
+        create table segments.candidate_pinned (segment_key varchar, customer_id varchar);
         create table segments.candidate_overrides as
             select 'vip' as segment_key, 'c_3' as customer_id, 'exclude' as side, 'applied' as status,
                 date '2026-12-01' as until_date, 'lists.csv:2' as listed_in;
