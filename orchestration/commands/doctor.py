@@ -6,7 +6,7 @@ Looking never waits for a run: while one is writing, the gates are shown as the 
 import fcntl
 import shutil
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,17 +16,15 @@ import typer
 from rich.text import Text
 
 from orchestration.commands.console import Json, out, print_json, table
+from orchestration.commands.looking import looking
 from orchestration.settings import Settings, now
 from segmentation.errors import GateClosedError, StrataError, WarehouseBusyError
-from segmentation.warehouse import Warehouse, table_exists
+from segmentation.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from expectations.ledger import GateState
 
 _SPACE_NEEDED = 1 << 30
-
-#: How long looking waits for the warehouse before it takes the readers' copy.
-_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +59,8 @@ def _see_gates(warehouse: Warehouse) -> _SeenGates:
     """
     from expectations.ledger import gate_states
 
-    try:
-        with replace(warehouse, lock_wait_seconds=min(_WAIT_SECONDS, warehouse.lock_wait_seconds)).write() as con:
-            return _SeenGates(gate_states(con))
-    except WarehouseBusyError:
-        if not warehouse.published_path.exists():
-            raise
-        with warehouse.read() as con:
-            if not table_exists(con, "ops", "candidates"):
-                raise
-            states = gate_states(con)
-    note = (
-        f"a run is writing since {warehouse.locked_at:%Y-%m-%d %H:%M:%S}; "
-        f"showing the gates as they stood at {warehouse.copied_at:%Y-%m-%d %H:%M:%S}, in the readers' copy"
-    )
-    return _SeenGates(states, warehouse.copied_at, note)
+    with looking(warehouse, "the gates", ("ops", "candidates")) as sight:
+        return _SeenGates(gate_states(sight.con), sight.copied_at, sight.note)
 
 
 def gates(as_json: Json = False) -> None:

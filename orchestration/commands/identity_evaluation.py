@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from orchestration.commands.console import Json, out, print_json, table
+from orchestration.commands.looking import looking
 from orchestration.settings import Settings, now
 
 Labels = Annotated[
@@ -28,6 +29,7 @@ def register(group: typer.Typer) -> None:
 def evaluate(truth: Labels, as_json: Json = False) -> None:
     """Score the published map against labels, and keep the scores with the run that published it.
 
+    While a run is writing, the readers' copy is scored, and the scores are shown but not kept.
     Exit code 1: the labels can't be used. 5: there is no such file, or nothing to score.
     """
     from segmentation.identity.catalog import load_identity_catalog
@@ -35,11 +37,13 @@ def evaluate(truth: Labels, as_json: Json = False) -> None:
 
     settings = Settings.load()
     rules = load_identity_catalog(settings.catalog).rules
-    with settings.warehouse.write() as con:
-        card = score(con, truth, rules, recorded_at=now())
+    with looking(settings.warehouse, "identifiers", ("identity", "identifier_map")) as sight:
+        card = score(sight.con, truth, rules, recorded_at=now(), keep=sight.copied_at is None)
     if as_json:
-        print_json(asdict(card))
+        print_json(asdict(card) | {"copied_at": sight.copied_at})
         return
+    if sight.note:
+        out.print(Text(f"{sight.note}; these scores are not kept", style="yellow"))
     labels = card.truth
     out.print(Text(f"{labels.labelled:,} labelled identifiers", style="bold"), f"as of {card.as_of:%Y-%m-%d %H:%M}")
     if labels.unknown or labels.shared:

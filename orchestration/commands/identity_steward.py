@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from orchestration.commands.console import Json, hint_table, out, print_json, table
+from orchestration.commands.console import Json, err, hint_table, out, print_json, table
+from orchestration.commands.looking import looking
 from orchestration.settings import Settings, now
 from segmentation import audit
 from segmentation.contracts import ensure_schema
@@ -180,13 +181,18 @@ def rules(
     every: Annotated[bool, typer.Option("--all", help="Show rules that have ended, too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List what people decided: in force, pending until the next run, or ended."""
+    """List what people decided: in force, pending until the next run, or ended. It never waits for a run."""
     settings = Settings.load()
     require_warehouse(settings)
-    with settings.warehouse.write() as con:
-        ensure_schema(con, "identity")
-        found = [_decided(con, rule) for rule in read_rules(con)]
+    with looking(settings.warehouse, "the rules", ("identity", "rules")) as sight:
+        if sight.copied_at is None:
+            ensure_schema(sight.con, "identity")
+        # The copy has the published identifiers alone; the live warehouse all that any run met.
+        types = "identity.identifiers" if sight.copied_at else "identity.registry"
+        found = [_decided(sight.con, rule, types) for rule in read_rules(sight.con)]
     shown = [one for one in found if every or one.state != "ended"]
+    if sight.note:
+        err.print(Text(sight.note, style="yellow"))
     if as_json:
         print_json([_as_dict(one) for one in shown])
         return
@@ -233,7 +239,7 @@ def _decide(
     _show(decided, as_json=as_json)
 
 
-def _decided(con: Connection, rule: Rule) -> Decided:
+def _decided(con: Connection, rule: Rule, identifiers: str = "identity.registry") -> Decided:
     moment = published_moment(con)
     if is_pending(con, rule):
         state = "pending" if rule.ended_by is None else "pending, to end"
@@ -241,7 +247,7 @@ def _decided(con: Connection, rule: Rule) -> Decided:
         state = "in force"
     else:
         state = "to begin" if rule.valid_from > moment else "ended"
-    types = node_types(con, {*rule.nodes, *rule.other_nodes})
+    types = node_types(con, {*rule.nodes, *rule.other_nodes}, identifiers)
     return Decided(rule, describe_rule(rule, types), state)
 
 

@@ -55,25 +55,36 @@ class Scorecard:
     metrics: tuple[Metric, ...]
 
 
-def evaluate(con: Connection, path: Path, rules: IdentifierRules, *, recorded_at: datetime) -> Scorecard:
+def evaluate(
+    con: Connection, path: Path, rules: IdentifierRules, *, recorded_at: datetime, keep: bool = True
+) -> Scorecard:
     """Score published identity against the labels in a file, and keep the scores with the run that published it.
 
     Scoring the same run again replaces its scores.
+
+    Args:
+        con: The warehouse, or, where nothing is kept, the readers' copy.
+        path: The labels.
+        rules: Give the normal forms of values.
+        recorded_at: Now.
+        keep: Whether to keep the scores.
 
     Raises:
         NotFoundError: Nothing is published, or there is no such file.
         SourceError: The file can't be used.
     """
+    if keep:
+        ensure_schema(con, "identity")
     run = _published_run(con, recorded_at)
     truth = read_truth(con, path, rules)
     metrics = score_published(con, rules)
     con.execute("drop table labels")
-    _keep(con, run, metrics, truth.name)
+    if keep:
+        _keep(con, run, metrics, truth.name)
     return Scorecard(run.run_id, run.as_of, truth, tuple(metrics))
 
 
 def _published_run(con: Connection, recorded_at: datetime) -> Run:
-    ensure_schema(con, "identity")
     served = latest_candidate(con, "identity", published=True)
     if served is None:
         raise NotFoundError(
@@ -122,6 +133,7 @@ def keep_run_figures(con: Connection, *, recorded_at: datetime) -> list[Metric]:
         NotFoundError: Nothing is published.
         CandidateError: The newest candidate is not the published one, so its figures are not those of what is read.
     """
+    ensure_schema(con, "identity")
     run = _published_run(con, recorded_at)
     newest = latest_candidate(con, "identity")
     if newest is None or newest.run_id != run.run_id:

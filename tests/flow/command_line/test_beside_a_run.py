@@ -11,9 +11,14 @@ from expectations import ledger
 from expectations.results import SuiteResult, TruthResult
 from orchestration.settings import Settings
 from segmentation import contracts
+from segmentation.identity.candidate import build_candidate
+from segmentation.identity.catalog import load_identity_catalog
+from segmentation.identity.publish import publish
+from segmentation.identity.rule_book import Draft, Signature, add_rule
 from segmentation.readers import readable_tables
 from segmentation.run import Run
-from segmentation.warehouse import Connection, Warehouse
+from segmentation.sources.tables import ensure_entity_tables
+from segmentation.warehouse import Connection, Warehouse, transaction
 
 Ask = Callable[..., Any]
 
@@ -76,3 +81,60 @@ def test_without_a_copy_that_knows_of_gates_it_says_who_writes(
         busy = ask(tmp_path, "gates", "--json")
     assert busy.code == 4
     assert "is being written by another process" in busy.json["what"]
+
+
+@pytest.fixture
+def resolved(tmp_path: Path) -> Warehouse:
+    """A warehouse with two customers that people linked, and its readers' copy."""
+    settings = Settings(data=tmp_path, dagster_home=tmp_path / "home")
+    warehouse = settings.warehouse
+    catalog = load_identity_catalog(settings.catalog)
+    run = Run("run-1", datetime(2026, 11, 1), datetime(2026, 11, 1, 5))
+    with warehouse.write() as con:
+        contracts.ensure_schema(con, "sources")
+        ensure_entity_tables(con)
+        for line, user in enumerate(("ann", "bo")):
+            con.execute(
+                "insert into sources.events by name select ? as event_id, ? as user_id, 'login' as event_type, "
+                "? as occurred_at, 'app' as source, 1 as file_id, ? as line, 'load' as run_id, ? as recorded_at",
+                [f"e{line}", user, datetime(2026, 10, 1), line, datetime(2026, 10, 1)],
+            )
+        build_candidate(con, run, catalog)
+        publish(con, run)
+        with transaction(con):
+            signed = Signature("jo", "case 7", run.recorded_at)
+            add_rule(con, catalog.rules, Draft("must_link", nodes=(0, 1)), signed)
+        warehouse.publish_copy(con, readable_tables(con))
+    return warehouse
+
+
+def test_rules_are_shown_as_the_copy_has_them(ask: Ask, tmp_path: Path, resolved: Warehouse) -> None:
+    now = ask(tmp_path, "identity", "rules", "--json")
+    with resolved.exclusive():
+        seen = ask(tmp_path, "identity", "rules", "--json")
+    assert (now.code, seen.code) == (0, 0)
+    assert now.err == ""
+    assert "a run is writing since" in seen.err
+    assert seen.json == now.json
+    assert (now.json[0]["rule_id"], now.json[0]["state"]) == ("r1", "pending")
+    assert "user_id node:0, user_id node:1 are one customer's" in now.json[0]["sentence"]
+
+
+def test_scores_are_told_from_the_copy_and_not_kept(ask: Ask, tmp_path: Path, resolved: Warehouse) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("entity_id,user_id\n1,ann\n2,bo\n", encoding="utf-8")
+    asked = ("identity", "evaluate", "--truth", str(labels))
+    with resolved.exclusive():
+        seen = ask(tmp_path, *asked, "--json")
+        shown = ask(tmp_path, *asked, COLUMNS="200")
+    assert (seen.code, shown.code) == (0, 0)
+    assert seen.json["copied_at"] == resolved.copied_at.isoformat()
+    assert "these scores are not kept" in shown.out
+    kept = "select count(*) from identity.metrics where truth = 'labels.csv'"
+    with resolved.write() as con:
+        assert con.execute(kept).fetchall() == [(0,)]
+    now = ask(tmp_path, *asked, "--json")
+    assert now.json["copied_at"] is None
+    assert now.json["metrics"] == seen.json["metrics"]
+    with resolved.write() as con:
+        assert con.execute(kept).fetchall() == [(len(now.json["metrics"]),)]
