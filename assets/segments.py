@@ -16,6 +16,8 @@ from orchestration.stages import stage
 from segmentation.contracts import ensure_schema
 from segmentation.features.contract import load_contract
 from segmentation.segments.candidate import build_candidate
+from segmentation.segments.catalog_facts import read_catalog_facts
+from segmentation.segments.catalog_page import write_page
 from segmentation.segments.in_force import definitions_to_evaluate
 from segmentation.segments.overlaps import largest_combinations, measure_overlaps
 from segmentation.segments.publish import publish
@@ -72,6 +74,7 @@ def publish_segments(context: dg.AssetExecutionContext, strata: StrataResource) 
         ledger.require_passed(con, STAGE.name, run)
         publish(con, run)
         measure_overlaps(con, run)
+        write_page(read_catalog_facts(con), strata.settings.catalog_page)
         export_state(con, strata.settings.segments_state_folder, run)
         members = dict(
             con.execute(
@@ -93,7 +96,10 @@ def publish_segments(context: dg.AssetExecutionContext, strata: StrataResource) 
             },
             "membership_changes": {"causes": markdown_table(["change", "cause", "customers"], causes)},
             "overlaps": {"combinations": upset_chart("Who is in which segments", largest_combinations(con))},
-            "catalog": {"definitions": markdown_table(["segment", "version", "owner", "file"], definitions)},
+            "catalog": {
+                "definitions": markdown_table(["segment", "version", "owner", "file"], definitions),
+                "page": dg.MetadataValue.path(strata.settings.catalog_page),
+            },
         }
         yield from materialize_tables(con, STAGE, TABLES, extra)
 

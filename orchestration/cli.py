@@ -15,6 +15,7 @@ from rich.text import Text
 from orchestration.commands import (
     audit,
     catalog,
+    catalog_page,
     customers,
     doctor,
     erasure,
@@ -46,6 +47,7 @@ app.command("validate")(catalog.validate)
 app.command("check-source")(catalog.check_source)
 app.command("quarantine")(quarantine.quarantine)
 app.command("segments")(customers.segments)
+app.command("catalog")(catalog_page.catalog)
 app.command("prune")(prune.prune)
 app.command("explain")(customers.explain)
 app.command("lookup")(customers.lookup)

@@ -110,6 +110,11 @@ class Settings(BaseSettings):
         return self.data / "state" / "segments"
 
     @property
+    def catalog_page(self) -> Path:
+        """The catalog of segments as a page for people, written at each publish."""
+        return self.data / "catalog.html"
+
+    @property
     def audit_folder(self) -> Path:
         """Where the audit log has its copy, out of the warehouse's reach."""
         return self.data / "state" / "audit"
