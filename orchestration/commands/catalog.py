@@ -57,7 +57,7 @@ def _segment_checks(settings: Settings, problems: list[CatalogProblem], *, overl
     from segmentation.features.contract import load_contract
     from segmentation.segments.catalog import read_catalog
     from segmentation.segments.compiled import CatalogSegment
-    from segmentation.segments.policy import check_policy, load_policy
+    from segmentation.segments.policy import check_policy, check_quota, guarded_segments, load_policy
     from segmentation.segments.rule_checks import check_rules
     from segmentation.segments.tombstones import check_tombstones, published_files, read_tombstones
     from segmentation.segments.usages import Usage, check_departures, usages_in_catalog
@@ -79,7 +79,10 @@ def _segment_checks(settings: Settings, problems: list[CatalogProblem], *, overl
         )
 
     def check_guards() -> None:
-        problems.extend(check_policy(folder, load_policy(folder), keys))
+        policy = load_policy(folder)
+        live = [key for key, segment in segments.items() if segment.definition.is_evaluated]
+        usages.extend(Usage(*guarded) for guarded in guarded_segments(folder, policy))
+        problems.extend([*check_policy(folder, policy, keys), *check_quota(folder, policy, live)])
 
     def check_pools() -> None:
         pools = load_pools(folder / "cost_pools.yml")

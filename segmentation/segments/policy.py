@@ -5,7 +5,7 @@ themselves (``limits.py``), and which changes wait (``in_force.py``). Guards tha
 of a definition, the stricter of both: deleting a block of a definition deletes no guard.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,18 @@ class PolicyGuards(_Model):
     segments: dict[Key, Limits] = Field(default_factory=dict, description="By segment, beside the default.")
 
 
+class Quota(_Model):
+    """How much there may be, so that somebody cleans up before something is added."""
+
+    live_segments: int | None = Field(None, ge=1, description="Most segments that may be active or deprecated at once.")
+
+
 class Policy(_Model):
     """The file ``policy.yml``."""
 
     approvals: Approvals = Field(default_factory=Approvals)
     guards: PolicyGuards = Field(default_factory=PolicyGuards)
+    quota: Quota = Field(default_factory=Quota)
 
     def limits(self, key: str) -> Limits:
         """Return the limits of a segment, those of every segment included."""
@@ -86,6 +93,26 @@ def check_policy(folder: Path, policy: Policy, keys: Collection[str]) -> list[Ca
     return found
 
 
+def check_quota(folder: Path, policy: Policy, live: Sequence[str]) -> list[CatalogProblem]:
+    """Return an error where more segments are live than the policy allows."""
+    most = policy.quota.live_segments
+    if most is None or len(live) <= most:
+        return []
+    document = read_document(folder / POLICY_FILE, f"{folder.name}/{POLICY_FILE}")
+    place = document.place(("quota", "live_segments"))
+    what = f"{len(live)} segments are live, and the quota is {most}"
+    repair = "retire what nobody needs any more, which strata prune finds; or raise the quota"
+    return [CatalogProblem(document.name, place.line, what, column=place.column, repair=repair)]
+
+
+def guarded_segments(folder: Path, policy: Policy) -> list[tuple[str, str, str]]:
+    """Return each segment that the policy guards: its key, what names it, and the place as ``file:line``."""
+    document = read_document(folder / POLICY_FILE, f"{folder.name}/{POLICY_FILE}")
+    return [
+        (key, "a guard of the policy", document.where(("guards", "segments", key))) for key in policy.guards.segments
+    ]
+
+
 def policy_json_schema() -> dict[str, Any]:
     """Return the JSON Schema of ``policy.yml``, for completion in editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Policy.model_json_schema()}
@@ -99,6 +126,9 @@ def given_way(before: Policy, after: Policy) -> list[str]:
     found += [f"default guards: {one}" for one in loosened(before.guards.default, after.guards.default)]
     for key in sorted({*before.guards.segments, *after.guards.segments}):
         found += [f"guards of {key}: {one}" for one in loosened(before.limits(key), after.limits(key))]
+    quota = before.quota.live_segments
+    if quota is not None and (after.quota.live_segments is None or after.quota.live_segments > quota):
+        found.append(f"the quota of live segments is no longer {quota}")
     return found
 
 
@@ -108,7 +138,9 @@ def join(one: Policy, other: Policy) -> Policy:
     segments = {
         key: stricter(one.guards.segments.get(key, Limits()), other.guards.segments.get(key, Limits())) for key in keys
     }
+    quotas = [found for policy in (one, other) if (found := policy.quota.live_segments) is not None]
     return Policy(
+        quota=Quota(live_segments=min(quotas, default=None)),
         approvals=Approvals(breaking=one.approvals.breaking or other.approvals.breaking),
         guards=PolicyGuards(default=stricter(one.guards.default, other.guards.default), segments=segments),
     )

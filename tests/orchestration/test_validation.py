@@ -70,9 +70,10 @@ def test_a_used_key_is_told_from_what_is_published(settings: Settings) -> None:
     with settings.warehouse.write() as con:
         contracts.ensure_schema(con, "segments")
         con.execute(
-            "insert into segments.versions values ('promising', 3, 'x', '{\"rule\": \"is_known\"}', null, 'r', "
-            "timestamp '2026-01-01', timestamp '2026-01-01'), ('gone', 1, 'x', '{}', null, 'r', "
-            "timestamp '2026-01-01', timestamp '2026-01-01')"
+            "insert into segments.versions by name "
+            "select unnest(['promising', 'gone']) as segment_key, 1 as segment_version, 'x' as definition_hash, "
+            "'{\"rule\": \"is_known\"}' as definition, 'r' as first_run_id, timestamp '2026-01-01' as first_as_of, "
+            "timestamp '2026-01-01' as recorded_at"
         )
         settings.warehouse.publish_copy(
             con, [("segments", "versions"), ("segments", "catalog"), ("segments", "sizes_daily")]
@@ -81,6 +82,26 @@ def test_a_used_key_is_told_from_what_is_published(settings: Settings) -> None:
     problems = [problem.what for problem in find_problems(settings) if problem.severity == "error"]
     assert [what for what in problems if what.startswith("the key promising belonged to another segment")]
     assert [what for what in problems if what.startswith("gone is removed, but it is used in 1 place")]
+
+
+def test_more_live_segments_than_the_quota_are_refused(settings: Settings) -> None:
+    path = settings.catalog / "policy.yml"
+    live = len(list((settings.catalog / "segments").glob("*.yml")))
+    edit(path, "live_segments: 200", f"live_segments: {live}")
+    assert [one for one in find_problems(settings) if "quota" in one.what] == []
+    edit(path, f"live_segments: {live}", f"live_segments: {live - 1}")
+    (problem,) = [one for one in find_problems(settings) if "quota" in one.what]
+    assert (problem.what, problem.severity) == (f"{live} segments are live, and the quota is {live - 1}", "error")
+    assert path.read_text(encoding="utf-8").splitlines()[problem.line - 1].startswith("  live_segments:")
+    # A draft is not live.
+    edit(settings.catalog / "segments" / "promising.yml", "lifecycle: active", "lifecycle: draft")
+    assert [one for one in find_problems(settings) if "quota" in one.what] == []
+
+
+def test_a_segment_that_the_policy_guards_can_not_be_retired(settings: Settings) -> None:
+    edit(settings.catalog / "segments" / "fraud_watch.yml", "lifecycle: active", "lifecycle: retired")
+    (problem,) = [one for one in find_problems(settings) if "fraud_watch is retired" in one.what]
+    assert "a guard of the policy (catalog/policy.yml:" in problem.what
 
 
 def test_a_destination_and_a_segment_that_disagree_are_both_told(settings: Settings) -> None:

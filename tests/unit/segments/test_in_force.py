@@ -11,7 +11,7 @@ from segmentation.segments.approvals import Approver, Step, approve
 from segmentation.segments.candidate import build_candidate
 from segmentation.segments.catalog import Catalog, load_catalog
 from segmentation.segments.in_force import definitions_to_evaluate, find_units, policy_hash, read_live, read_policy
-from segmentation.segments.policy import load_policy
+from segmentation.segments.policy import Policy, Quota, given_way, join, load_policy
 from segmentation.segments.publish import publish
 
 from .conftest import Company
@@ -262,3 +262,11 @@ def test_mistakes_in_the_policy_are_told_with_their_line(tiers: Company, tmp_pat
     (problem,) = check_policy(tiers.folder, load_policy(tiers.folder), tiers.catalog().segments)
     assert (problem.line, problem.severity) == (3, "warning")
     assert "did you mean vip" in problem.what
+
+
+def test_a_larger_quota_waits_and_the_stricter_one_holds_meanwhile() -> None:
+    few, many, none = (Policy(quota=Quota(live_segments=most)) for most in (10, 20, None))
+    assert given_way(few, many) == given_way(few, none) == ["the quota of live segments is no longer 10"]
+    assert given_way(many, few) == given_way(none, few) == given_way(few, few) == []
+    assert [join(few, other).quota.live_segments for other in (many, none, few)] == [10, 10, 10]
+    assert join(none, none).quota.live_segments is None
