@@ -132,7 +132,7 @@ def _field(folder: Path, customers: int) -> Figures:
         )
         for rule in plain_rules():
             con.execute(
-                f"create table audiences.{rule.key} as select customer_id, entered_at, run_id from segments.membership "
+                f"create table audiences.{rule.key} as select customer_id from segments.membership "
                 f"where segment_key = '{rule.key}'"
             )
         con.execute("checkpoint")
@@ -147,18 +147,14 @@ def _field(folder: Path, customers: int) -> Figures:
 
 
 def _refresh_audience(con: Connection, key: str, rule: str, stamps: str) -> None:
-    """Bring one segment's table up to date, and log who entered and who left."""
-    con.execute(f"create temp table found as select customer_id from features.customer_features where {rule}")
-    con.execute(
-        f"insert into audiences.log select customer_id, '{key}', 'exit', {stamps} from audiences.{key} anti join found "
-        f"using (customer_id) union all select customer_id, '{key}', 'enter', {stamps} from found anti join "
-        f"audiences.{key} using (customer_id)"
-    )
-    con.execute(f"delete from audiences.{key} where customer_id not in (select customer_id from found)")
-    con.execute(
-        f"insert into audiences.{key} select customer_id, {stamps} from found anti join audiences.{key} using (customer_id)"
-    )
-    con.execute("drop table found")
+    """Take a new snapshot of one segment, log who entered and who left since the last one, and put it in its place."""
+    con.execute(f"create table audiences.new as select customer_id from features.customer_features where {rule}")
+    for change, there, gone in (("exit", key, "new"), ("enter", "new", key)):
+        con.execute(
+            f"insert into audiences.log select customer_id, '{key}', '{change}', {stamps} from audiences.{there} "
+            f"anti join audiences.{gone} using (customer_id)"
+        )
+    con.execute(f"drop table audiences.{key}; alter table audiences.new rename to {key}")
 
 
 def _stage(folder: Path, customers: int) -> Figures:

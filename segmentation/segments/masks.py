@@ -88,7 +88,7 @@ def find_published(con: Connection, places: Mapping[str, int]) -> None:
         places: Place by segment; every segment with published members has one.
     """
     words = word_count(len(places))
-    held = _held_places(con)
+    held = held_places(con)
     if held is None:
         con.execute("create or replace temp table segments_published_places (segment_key varchar, place integer)")
         if places:
@@ -113,7 +113,7 @@ def find_published(con: Connection, places: Mapping[str, int]) -> None:
     con.execute(_FROM_MASKS.format(words=_named(expressions), held=any_bit_sql(names)))
 
 
-def _held_places(con: Connection) -> dict[str, int] | None:
+def held_places(con: Connection) -> dict[str, int] | None:
     """Return the places of the published masks; ``None`` where the masks are not those of the membership.
 
     They are not where an older version published last, or where somebody changed the membership by hand.

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from segmentation import contracts
 from segmentation.errors import CandidateError
 from segmentation.run import Run, StageReport
+from segmentation.segments.conflicts import publish_conflicts
 from segmentation.segments.publications import latest_publication
 from segmentation.warehouse import Connection, count, transaction
 
-#: The steps in order, each a statement or a few. Exits come before entries in the log, so that a reader who
-#: stops anywhere never sees a customer in two segments of one exclusive group.
-STEPS: dict[str, tuple[str, ...]] = {
+#: The steps in order, each a statement or a few, or what runs them. Exits come before entries in the log, so that a
+#: reader who stops anywhere never sees a customer in two segments of one exclusive group.
+STEPS: dict[str, tuple[str, ...] | Callable[[Connection, Run], None]] = {
+    # First of all, while the published masks are still those of the membership.
+    "conflicts": publish_conflicts,
     "changes": (
         """
         insert into segments.membership_changes
@@ -105,14 +108,6 @@ STEPS: dict[str, tuple[str, ...]] = {
         ) as n on m.segment_key = n.segment_key
         anti join segments.candidate_changes as c
             on m.customer_id = c.customer_id and m.segment_key = c.segment_key
-        """,
-    ),
-    "conflicts": (
-        "delete from segments.conflicts",
-        """
-        insert into segments.conflicts
-        select c.customer_id, c.group_key, c.winner_key, c.loser_key, c.decided_by, $run_id, $recorded_at
-        from segments.candidate_conflicts as c
         """,
     ),
     "catalog": (
@@ -238,6 +233,9 @@ def publish(con: Connection, run: Run, at_step: Callable[[str], None] | None = N
             for step, statements in STEPS.items():
                 if at_step:
                     at_step(step)
+                if callable(statements):
+                    statements(con, run)
+                    continue
                 for statement in statements:
                     con.execute(statement, {name: values[name] for name in values if f"${name}" in statement})
     return _report(con, run, candidate_id)
