@@ -17,7 +17,7 @@ select not exists (
 )
 """
 #: What decides, beside a customer's own bits, which conflicts there are and how they read.
-_FACTS = "place, segment_key, group_key, precedence, is_default"
+_FACTS = ("place", "segment_key", "group_key", "precedence", "is_default", "pin_id")
 
 _CONTESTED = """
 create or replace temp table segments_contested as
@@ -56,4 +56,8 @@ def _are_comparable(con: Connection) -> bool:
     """Say whether bits of the published masks and of the candidate's mean the same."""
     if held_places(con) is None:
         return False
-    return bool(con.execute(_SAME_PLACES.format(facts=_FACTS)).fetchall()[0][0])
+    # Places that an earlier version published may lack a column.
+    known = {row[0] for row in con.execute("describe segments.places").fetchall()}
+    if not known.issuperset(_FACTS):
+        return False
+    return bool(con.execute(_SAME_PLACES.format(facts=", ".join(_FACTS))).fetchall()[0][0])
