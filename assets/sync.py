@@ -17,6 +17,7 @@ from orchestration.stages import stage
 from segmentation.identity.purposes import load_purposes
 from segmentation.sync.candidate import build_candidate
 from segmentation.sync.catalog import FlagdDestination, SqlDestination, load_destinations
+from segmentation.sync.left_places import find_left
 from segmentation.sync.publish import publish
 from segmentation.sync.withdrawals import deliver_withdrawals
 
@@ -136,7 +137,11 @@ def publish_sync(context: dg.AssetExecutionContext, strata: StrataResource) -> I
     run = run_from_context(context, strata)
     with strata.warehouse().write() as con:
         ledger.require_passed(con, STAGE.name, run)
-        publish(con, run, destinations=read_destinations(strata.settings), state_url=strata.settings.sync_state)
+        destinations = read_destinations(strata.settings)
+        publish(con, run, destinations=destinations, state_url=strata.settings.sync_state)
+        left = find_left(strata.settings.sync_state, destinations)
+        for place in left:
+            context.log.warning(f"{place.fact}; {place.repair}")
         receipts = con.execute(
             "select destination, mode, seq, rows_written, rows_deleted, rows_held, digest from sync.receipts "
             "where run_id = ? order by destination",
@@ -144,7 +149,18 @@ def publish_sync(context: dg.AssetExecutionContext, strata: StrataResource) -> I
         ).fetchall()
         header = ["destination", "mode", "position", "written", "deleted", "held", "digest"]
         yield from materialize_tables(
-            con, STAGE, TABLES, {"receipts": {"deliveries": markdown_table(header, receipts)}}
+            con,
+            STAGE,
+            TABLES,
+            {
+                "receipts": {"deliveries": markdown_table(header, receipts)},
+                "destinations": {
+                    "places_left": markdown_table(
+                        ["destination", "place", "customers", "repair"],
+                        [[one.destination, one.url, one.customers, one.repair] for one in left],
+                    )
+                },
+            },
         )
 
 

@@ -17,6 +17,7 @@ from orchestration.commands import (
     catalog,
     catalog_page,
     customers,
+    destinations,
     doctor,
     erasure,
     identity,
@@ -54,6 +55,7 @@ app.command("lookup")(customers.lookup)
 app.add_typer(identity.group)
 app.add_typer(matching.group)
 app.add_typer(audit.group)
+app.add_typer(destinations.group)
 app.command("erase")(erasure.erase)
 app.command("erasures")(erasure.erasures)
 app.command("gates")(doctor.gates)

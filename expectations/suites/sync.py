@@ -59,7 +59,8 @@ SUITE = Suite(
             "select view_id, destinations, previous_customers from {batch} "
             "where previous_customers > 0 and customers = 0",
             expected="a view that had customers still has some",
-            repair="see which gate let everybody go: strata segments; to empty a destination, disable it",
+            repair="see which gate let everybody go: strata segments; to empty a destination, take it out "
+            "of catalog/destinations.yml, then strata destinations clear",
         ),
         is_unique("customers_are_delivered_once", VALUES, "view_id", "customer_id", repair=_BUG),
         holds_nowhere(

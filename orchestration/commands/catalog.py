@@ -1,6 +1,6 @@
 """`strata validate` and `strata check-source`: what a catalog or a file would do, before it does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +11,7 @@ from orchestration.commands.console import Json, out, print_json, table
 from orchestration.settings import Settings, now
 from segmentation.errors import CatalogError, CatalogProblem, CatalogProblems
 from segmentation.sources.check import FileCheck
+from segmentation.sync.catalog import DestinationBase
 
 
 def find_problems(settings: Settings, *, overlaps: bool = False) -> list[CatalogProblem]:
@@ -96,6 +97,7 @@ def _segment_checks(settings: Settings, problems: list[CatalogProblem], *, overl
         found = read_destinations(settings)
         usages.extend(Usage(*usage) for one in found for usage in destinations.listed_segments(one))
         problems.extend(destinations.find_disagreements(found, segments.values()))
+        problems.extend(_places_left(settings, found))
         destinations.check_segments(found, sorted(keys))
 
     def check_keys() -> None:
@@ -109,6 +111,24 @@ def _segment_checks(settings: Settings, problems: list[CatalogProblem], *, overl
         problems.extend(check_departures(segments, gone, usages))
 
     return [check_segment_files, check_guards, check_pools, check_destinations, check_keys]
+
+
+def _places_left(settings: Settings, found: Sequence[DestinationBase]) -> Iterator[CatalogProblem]:
+    """Yield a warning for each place that an edit of the destinations leaves behind with customers in it."""
+    from segmentation.sync.left_places import find_left
+
+    lines = {one.name: one.where for one in found}
+    file = str(settings.catalog / "destinations.yml")
+    for left in find_left(settings.sync_state, found):
+        told, _, line = lines.get(left.destination, "").rpartition(":")
+        yield CatalogProblem(
+            told or file,
+            int(line) if line.isdigit() else 1,
+            left.fact,
+            expected="nobody in a place that no destination is in",
+            repair=left.repair,
+            severity="warning",
+        )
 
 
 def _problem(error: CatalogError) -> CatalogProblem:

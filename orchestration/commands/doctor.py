@@ -104,6 +104,7 @@ def doctor(as_json: Json = False) -> None:
         _run_lock(settings.data / "run.lock"),
         _warehouse(settings),
         _readers_copy(settings),
+        *_places_left(settings),
     ]
     if as_json:
         print_json(findings)
@@ -182,6 +183,21 @@ def _told(error: Exception) -> tuple[str, str]:
     if isinstance(error, StrataError):
         return error.what, error.repair
     return str(error).splitlines()[0], "put a backup of the warehouse in its place"
+
+
+def _places_left(settings: Settings) -> list[Finding]:
+    """Name the places that destinations have left with customers in them; a catalog with mistakes is told before."""
+    from assets.sync import read_destinations
+    from segmentation.errors import CatalogError, CatalogProblems
+    from segmentation.sync.left_places import find_left
+
+    try:
+        left = find_left(settings.sync_state, read_destinations(settings))
+    except (CatalogError, CatalogProblems):
+        return [Finding("destinations", "note", "not looked at: the catalog has mistakes", "strata validate")]
+    except StrataError as error:
+        return [Finding("destinations", "wrong", error.what, error.repair)]
+    return [Finding("destinations", "note", one.fact, one.repair) for one in left]
 
 
 def _readers_copy(settings: Settings) -> Finding:

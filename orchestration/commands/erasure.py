@@ -28,6 +28,7 @@ from segmentation.identity.explain import resolve_customer
 from segmentation.pseudonyms import load_key
 from segmentation.run import Run
 from segmentation.sync.catalog import load_destinations
+from segmentation.sync.left_places import find_left
 from segmentation.warehouse import Connection, transaction
 
 _STYLES = {"finished": "green", "running": "yellow", "partial": "yellow", "failed": "red", "not_supported": "red"}
@@ -137,6 +138,7 @@ def _forget_in_places(settings: Settings, erasure_id: str, *, quiet: bool) -> No
     sinks = [_attempt("readers", lambda: _deliver(settings, quiet=quiet))]
     destinations = load_destinations(settings.catalog / "destinations.yml", {"data": str(settings.data)})
     sinks += places.forget_at_destinations(destinations, erasure)
+    sinks += [places.forget_at_left(one, erasure) for one in find_left(settings.sync_state, destinations)]
     with settings.warehouse.write() as con:
         sinks.append(_attempt("sync", lambda: places.forget_in_sync(con, settings.sync_state, erasure)))
         sinks.append(places.look_at_landing(settings.landing_folder, erasure))

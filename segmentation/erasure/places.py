@@ -18,8 +18,10 @@ from segmentation.segments.publications import latest_publication
 from segmentation.segments.state import export_state as export_segments
 from segmentation.state_exports import list_exports
 from segmentation.sync.catalog import FlagdDestination, SqlDestination
+from segmentation.sync.left_places import LeftPlace
 from segmentation.sync.state import State
 from segmentation.sync.stores.opening import open_store
+from segmentation.sync.stores.sqlalchemy_store import SqlAlchemyStore
 from segmentation.warehouse import Connection, Warehouse, quote
 
 Destination = SqlDestination | FlagdDestination
@@ -116,6 +118,21 @@ def _forget_at(destination: Destination, erasure: Erasure) -> Sink:
     except StrataError as error:
         return Sink(name, "failed", {"error": error.what})
     return Sink(name, "failed" if left else "finished", {"rows_deleted": gone, "rows_left": left})
+
+
+def forget_at_left(left: LeftPlace, erasure: Erasure) -> Sink:
+    """Remove the customer from a place that a destination has left, where it can be reached without its password."""
+    name = f"destination:{left.destination} at {left.url}"
+    if not left.is_reachable:
+        return Sink(name, "failed", {"error": left.fact, "repair": left.repair})
+    try:
+        store = SqlAlchemyStore(left.destination, left.url)
+        try:
+            return Sink(name, "finished", {"rows_deleted": store.forget(erasure.customer_ids)})
+        finally:
+            store.close()
+    except StrataError as error:
+        return Sink(name, "failed", {"error": error.what})
 
 
 def forget_in_files(warehouse: Warehouse, folders: Sequence[Path]) -> Sink:

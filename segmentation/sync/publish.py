@@ -20,6 +20,7 @@ from segmentation.sync.catalog import FlagdDestination, SqlDestination
 from segmentation.sync.deliver import Delivery, Worker
 from segmentation.sync.faults import DeliveryError
 from segmentation.sync.ledger import Ledger
+from segmentation.sync.left_places import find_left, note_place
 from segmentation.sync.mirror import copy_ledger, forget_desired, note_head
 from segmentation.sync.reconcile import prove
 from segmentation.sync.state import CHUNK_ROWS, CrashPoint, Proposal, State, no_crash
@@ -86,7 +87,9 @@ def publish(
         state.close()
     if failures:
         raise _together(failures, len(enabled))
-    return _report(candidate_id, deliveries)
+    report = _report(candidate_id, deliveries)
+    report.facts["places left"] = [one.fact for one in find_left(state_url, destinations)]
+    return report
 
 
 def proposals(con: Connection) -> dict[str, Proposal]:
@@ -177,6 +180,7 @@ def _serve(
 ) -> Delivery:
     store = opener(destination)
     try:
+        note_place(state, run, destination, view_id)
         delivery = Worker(state, ledger, destination, view_id, store, run, crash_point).deliver()
         if delivery.mode != "paused":
             prove(con, state, ledger, destination, store, delivery, run, crash_point)

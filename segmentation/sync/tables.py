@@ -67,6 +67,17 @@ DESTINATIONS = Table(
     Column("updated_at", DateTime),
 )
 
+#: Where each destination was delivered to, so that a place it leaves is not left with customers in it unnoticed.
+PLACES = Table(
+    "places",
+    METADATA,
+    Column("destination", String, primary_key=True),
+    # The url without a password.
+    Column("place", String, primary_key=True),
+    Column("customers", BigInteger, nullable=False),
+    Column("delivered_at", DateTime, nullable=False),
+)
+
 #: One row per run and view: what it changed.
 RUNS = Table(
     "runs",

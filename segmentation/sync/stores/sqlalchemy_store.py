@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    func,
     insert,
     inspect,
     select,
@@ -193,6 +194,29 @@ class SqlAlchemyStore:
         with self._readable():
             compact(self._engine)
         return gone
+
+    def clear(self) -> int:
+        """Delete everything of this destination's, for one that is no longer here; return the rows that were served.
+
+        Other destinations in the same database keep theirs. A worker that comes back finds nothing to follow.
+        """
+        prefix = members_prefix(self.name)
+        with self._transaction() as connection:
+            if not inspect(connection).has_table(POSITIONS.name):
+                return 0
+            mine = POSITIONS.c.destination == self.name
+            served = connection.execute(select(POSITIONS.c.generation).where(mine)).scalar()
+            rows = 0
+            for name in inspect(connection).get_table_names():
+                if name.startswith(prefix) and name.removeprefix(prefix).isdigit():
+                    members = self._members(int(name.removeprefix(prefix)))
+                    if members.name == f"{prefix}{served}":
+                        rows = connection.execute(select(func.count()).select_from(members)).scalar_one()
+                    members.drop(connection)
+            connection.execute(delete(POSITIONS).where(mine))
+        with self._readable():
+            compact(self._engine)
+        return rows
 
     def _members(self, generation: int) -> Table:
         return members_table(self.name, generation)
