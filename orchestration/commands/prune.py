@@ -1,4 +1,4 @@
-"""`strata prune`: segments that nobody needs any more."""
+"""`strata prune`: segments that nobody needs any more, and fields that are collected for nothing."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -10,17 +10,25 @@ from orchestration.commands.console import Json, out, print_json, table
 from orchestration.settings import Settings
 from segmentation.segments.staleness import UNCHANGED_DAYS, StaleReview
 
+_USES = {"none": "nothing", "unread_features": "features that no segment reads"}
+
 
 def prune(
     unchanged_days: Annotated[
         int, typer.Option(min=1, help="Days without a change of members or definition that are long.")
     ] = UNCHANGED_DAYS,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="Instead, list collected fields that no feature, segment or decision uses.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List segments to look at again or to retire, each with its reasons. Nothing is changed.
 
-    Exit code 0: every segment is needed. 1: some are stale, or more are live than the quota allows.
+    Exit code 0: everything is needed. 1: something is not, or more segments are live than the quota allows.
     """
+    if fields:
+        _prune_fields(as_json=as_json)
+        return
     from orchestration.segment_review import review
 
     found = review(Settings.load(), unchanged_days=unchanged_days)
@@ -29,6 +37,26 @@ def prune(
     else:
         _show(found)
     if found.stale or found.is_over_quota:
+        raise typer.Exit(1)
+
+
+def _prune_fields(*, as_json: bool) -> None:
+    from orchestration.collected_fields import review_fields
+
+    found = review_fields(Settings.load())
+    if as_json:
+        print_json(found)
+    else:
+        rows = [
+            (one.entity, one.field, _USES[one.use] + (", but required" if one.is_required else ""), one.where)
+            for one in found.fields
+        ]
+        if rows:
+            out.print(table(["entity", "field", "used by", "mapped at"], rows))
+        out.print(f"{len(rows)} of {found.collected} collected fields are used by no segment and no decision")
+        if found.features:
+            out.print(Text(f"Features that no live segment reads: {', '.join(found.features)}", style="dim"))
+    if found.fields:
         raise typer.Exit(1)
 
 
