@@ -20,9 +20,20 @@ Customer = Annotated[
 ]
 
 
-def segments(as_json: Json = False) -> None:
+def segments(
+    json_logic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SEGMENT", help="Print a segment as flagd targeting (JSONLogic) for edges, always as JSON."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """List the segments: owner, size, changes of the last run, cost."""
     settings = Settings.load()
+    if json_logic is not None:
+        _print_targeting(settings, json_logic)
+        return
     with settings.warehouse.read() as con:
         found = summarise_segments(con)
     if as_json:
@@ -44,6 +55,18 @@ def segments(as_json: Json = False) -> None:
     ]
     header = ["segment", "version", "group", "owner", "members", "entered", "left", "cost", "per member"]
     out.print(table(header, rows))
+
+
+def _print_targeting(settings: Settings, key: str) -> None:
+    from segmentation.features.contract import load_contract
+    from segmentation.segments.catalog import load_catalog
+    from segmentation.segments.edge_targeting import edge_targeting
+    from segmentation.segments.kinds import kind_of
+
+    contract = load_contract(settings.dbt_project)
+    catalog = load_catalog(settings.catalog, contract)
+    kinds = {name: kind_of(column_type) for name, column_type in contract.types.items()}
+    print_json(edge_targeting(key, catalog.segments, catalog.groups, kinds))
 
 
 def lookup(

@@ -165,11 +165,12 @@ def _compare(operator: str, left: Term, right: Term, row: Row) -> bool:
     if kinds == {Kind.INTEGER, Kind.DOUBLE}:
         first, second = float(first), float(second)
     elif kinds == {Kind.DATE, Kind.TIMESTAMP}:
-        first, second = _moment(first), _moment(second)
+        first, second = moment_of(first), moment_of(second)
     return bool(_COMPARE[operator](first, second))
 
 
-def _moment(value: date | datetime) -> datetime:
+def moment_of(value: date | datetime) -> datetime:
+    """Return a date as the moment at which it begins."""
     return value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)  # noqa: DTZ001
 
 
@@ -181,30 +182,31 @@ def _value(term: Term, row: Row) -> Any:
         case Constant(value):
             return value
         case DaysSince(moment):
-            return _days_between(row[moment.name], row[AS_OF])
-        case Arithmetic():
-            return _combine(term, row)
+            return days_between(row[moment.name], row[AS_OF])
+        case Arithmetic(operator, left, right):
+            return combine(operator, _value(left, row), _value(right, row))
 
 
-def _days_between(start: date | datetime | None, end: datetime | None) -> int | None:
+def days_between(start: date | datetime | None, end: datetime | None) -> int | None:
+    """Return whole days, cut towards zero, or null."""
     if start is None or end is None:
         return None
-    gap = end - _moment(start)
+    gap = end - moment_of(start)
     days = abs(gap) // _DAY
     return days if gap >= timedelta(0) else -days
 
 
-def _combine(term: Arithmetic, row: Row) -> float | None:
-    left, right = _value(term.left, row), _value(term.right, row)
+def combine(operator: str, left: float | None, right: float | None) -> float | None:
+    """Return two numbers combined as floats, or null; dividing by zero gives null."""
     if left is None or right is None:
         return None
     first, second = float(left), float(right)
-    match term.operator:
+    match operator:
         case "+":
             return first + second
         case "-":
             return first - second
         case "*":
             return first * second
-        case "/":
+        case _:
             return None if second == 0 else first / second

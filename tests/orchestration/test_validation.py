@@ -1,13 +1,16 @@
 """`strata validate` tells every mistake of every catalog file in one go, and each once."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from orchestration.commands import customers
 from orchestration.commands.catalog import find_problems
 from orchestration.settings import ROOT, Settings
 from segmentation import contracts
+from segmentation.segments.json_logic import InexpressibleError
 
 #: File of the catalog, what is changed in it, and what a person is then told.
 MISTAKES = (
@@ -131,3 +134,30 @@ def test_a_destination_and_a_segment_that_disagree_are_both_told(settings: Setti
     assert theirs.what == (
         "promising names destination online_store, which does not list it: nobody of it is delivered there"
     )
+
+
+def test_overlaps_are_information_and_shown_where_asked(settings: Settings) -> None:
+    assert [problem for problem in find_problems(settings) if problem.severity == "information"] == []
+    found = [problem for problem in find_problems(settings, overlaps=True) if problem.severity == "information"]
+    assert any(problem.what.startswith("tier_vip and tier_enterprise can take the same customer") for problem in found)
+    assert all("for example: " in problem.what for problem in found)
+
+
+def test_a_contradiction_in_a_shipped_rule_is_an_error_at_its_line(settings: Settings) -> None:
+    path = settings.catalog / "segments" / "renewal_due.yml"
+    edit(path, "mrr_micros > 0", "mrr_micros > 0 and subscription_status in ('past_due', 'trialing')")
+    (problem,) = find_problems(settings)
+    assert problem.severity == "error"
+    assert problem.what.startswith("the rule of renewal_due is never true: ")
+    assert path.read_text(encoding="utf-8").splitlines()[problem.line - 1] == "rule: |"
+
+
+def test_a_segment_is_printed_as_targeting_without_a_warehouse(monkeypatch, settings: Settings, capsys) -> None:
+    monkeypatch.setattr(Settings, "load", lambda: settings)
+    customers.segments(json_logic="champions")
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["segment"] == "champions"
+    assert printed["attributes"] == {"recency_score": "whole number", "frequency_score": "whole number"}
+    assert "and" in printed["targeting"]
+    with pytest.raises(InexpressibleError, match="can't decide fraud_watch"):
+        customers.segments(json_logic="fraud_watch")

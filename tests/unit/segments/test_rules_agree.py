@@ -10,7 +10,7 @@ from segmentation.segments.evaluation import explain_condition, holds
 from segmentation.segments.parser import parse_rule
 from segmentation.segments.rule_sql import to_sql, to_text
 
-from .random_rules import AS_OF, CONTRACT, ROW, answers, engine, own_text, rules_of
+from .random_rules import AS_OF, CONTRACT, ROW, answers, engine, is_member, own_text, rules_of
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -22,12 +22,12 @@ def test_engine_sql_and_python_agree(rules: list[str], rows: list[dict[str, Any]
     conditions = [parse_rule(rule, CONTRACT) for rule in rules]
     with engine(rows) as con:
         own = answers(con, [own_text(rule) for rule in rules])
-        assert answers(con, [to_sql(condition) for condition in conditions]) == own
+        assert answers(con, [to_sql(condition, is_member) for condition in conditions]) == own
         opposite = answers(con, [f"not ({own_text(rule)})" for rule in rules])
-        assert answers(con, [to_sql(negate(condition)) for condition in conditions]) == opposite
+        assert answers(con, [to_sql(negate(condition), is_member) for condition in conditions]) == opposite
     for rule, condition, expected in zip(rules, conditions, own, strict=True):
-        assert [holds(condition, row) for row in rows] == expected, rule
-        assert [explain_condition(condition, row).truth for row in rows] == expected, rule
+        assert [holds(condition, row, row["members"]) for row in rows] == expected, rule
+        assert [explain_condition(condition, row, row["members"]).truth for row in rows] == expected, rule
         assert parse_rule(to_text(condition), CONTRACT) == condition
 
 
@@ -40,9 +40,9 @@ def test_engine_sql_and_python_agree(rules: list[str], rows: list[dict[str, Any]
 def test_division_means_the_same_in_sql_and_python(rules: list[str], rows: list[dict[str, Any]]) -> None:
     conditions = [parse_rule(rule, CONTRACT) for rule in rules]
     with engine(rows) as con:
-        found = answers(con, [to_sql(condition) for condition in conditions])
+        found = answers(con, [to_sql(condition, is_member) for condition in conditions])
     for rule, condition, expected in zip(rules, conditions, found, strict=True):
-        assert [holds(condition, row) for row in rows] == expected, rule
+        assert [holds(condition, row, row["members"]) for row in rows] == expected, rule
 
 
 def test_dividing_by_zero_is_null_and_null_is_never_in() -> None:
@@ -53,8 +53,8 @@ def test_dividing_by_zero_is_null_and_null_is_never_in() -> None:
 
 
 def test_huge_numbers_never_stop_the_engine() -> None:
-    rows = [{**dict.fromkeys(CONTRACT), "n": 2**63 - 1, "m": -(2**63), "as_of": AS_OF}]
+    rows = [{**dict.fromkeys(CONTRACT), "n": 2**63 - 1, "m": -(2**63), "members": [], "as_of": AS_OF}]
     condition = parse_rule("n * n * n > m - n - n and n + n > 0 and -m > 0 and n > 1.5 and m < -0.5", CONTRACT)
     with engine(rows) as con:
-        assert con.execute(f"select ({to_sql(condition)}) is true from f").fetchall() == [(True,)]
+        assert con.execute(f"select ({to_sql(condition, is_member)}) is true from f").fetchall() == [(True,)]
     assert holds(condition, rows[0])
