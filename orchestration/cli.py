@@ -13,6 +13,7 @@ import typer
 from rich.text import Text
 
 from orchestration.commands import (
+    apply,
     audit,
     catalog,
     catalog_page,
@@ -22,6 +23,7 @@ from orchestration.commands import (
     erasure,
     identity,
     matching,
+    plan,
     prune,
     quarantine,
     run,
@@ -46,6 +48,8 @@ app.command("sample")(sample.sample)
 app.command("run")(run.run)
 app.command("validate")(catalog.validate)
 app.command("check-source")(catalog.check_source)
+app.command("plan")(plan.plan)
+app.command("apply")(apply.apply)
 app.command("quarantine")(quarantine.quarantine)
 app.command("segments")(customers.segments)
 app.command("catalog")(catalog_page.catalog)

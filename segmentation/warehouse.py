@@ -197,6 +197,25 @@ class Warehouse:
         finally:
             con.close()
 
+    @contextmanager
+    def scratch(self) -> Iterator[Connection]:
+        """Open an empty database in memory, beside the published copy, which is attached as ``live`` for reading alone.
+
+        For trying things on: nothing that is written outlives the block, and no writer is kept waiting.
+
+        Raises:
+            StrataError: Nothing has been published yet.
+        """
+        with self.read():
+            # It says what is wrong with the copy, if anything is.
+            pass
+        con = self._connect(Path(":memory:"), read_only=False)
+        try:
+            con.execute(f"attach {literal(str(self.published_path))} as live (read_only)")
+            yield con
+        finally:
+            con.close()
+
     def publish_copy(self, con: Connection, tables: Iterable[tuple[str, str]]) -> int:
         """Write the named ``(schema, table)`` pairs to a new file and put it in place of the readers' copy.
 

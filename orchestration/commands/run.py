@@ -20,6 +20,7 @@ from orchestration.commands.segment_summary import PricedSegment, summarise_segm
 from orchestration.settings import Settings, now
 from orchestration.stages import STAGE_NAMES
 from segmentation.errors import GateClosedError, StrataError, WarehouseBusyError
+from segmentation.warehouse import table_exists
 
 if TYPE_CHECKING:
     from orchestration.jobs import Assets
@@ -76,16 +77,22 @@ def run(
                 "seconds": round(seconds, 1),
                 "parts": list(progress.parts.values()),
                 "segments": _segments(settings),
+                "waiting": _waiting(settings),
             }
         )
     else:
         show_summary(settings, progress, moment, seconds)
+    if code := exit_code(progress):
+        raise typer.Exit(code)
+
+
+def exit_code(progress: "RunProgress") -> int:
+    """Return the exit code of a command that ran parts of the flow."""
     if any(part.gate == "closed" or part.is_blocked for part in progress.parts.values()):
-        raise typer.Exit(GateClosedError.exit_code)
+        return GateClosedError.exit_code
     if any(part.is_busy for part in progress.parts.values()):
-        raise typer.Exit(WarehouseBusyError.exit_code)
-    if any(part.state != "done" for part in progress.parts.values()):
-        raise typer.Exit(1)
+        return WarehouseBusyError.exit_code
+    return int(any(part.state != "done" for part in progress.parts.values()))
 
 
 def _selected_parts(from_stage: str | None, only: str | None) -> list[str]:
@@ -236,13 +243,17 @@ def show_summary(settings: Settings, progress: "RunProgress", moment: datetime, 
     for part in progress.parts.values():
         if part.message:
             out.print(Panel(Text(part.message), title=f"{part.name}: {part.state}", border_style="red", expand=False))
+    for subject, _, reasons in _waiting(settings) if "segments" in progress.parts else ():
+        told = f"{subject} waits for approval, its approved version stays live: {'; '.join(reasons)}"
+        out.print(Text(told, style="yellow"))
     segments = _segments(settings) if all(part.state == "done" for part in progress.parts.values()) else []
     if segments:
         out.print()
         out.print(_segment_table(segments))
     out.print()
     out.print(f"{seconds:.1f} s in all. Where to look next:")
-    hints = [
+    hints = [("strata plan", "what the changes that wait would do")] if _waiting(settings) else []
+    hints += [
         ("strata segments", "all segments; strata explain CUSTOMER says why someone is in one"),
         ("strata lookup CUSTOMER", "what runtime systems are told"),
         (_shown(settings.warehouse.published_path), "all tables, for any client of DuckDB 2"),
@@ -265,6 +276,19 @@ def _segments(settings: Settings) -> list[PricedSegment]:
         return []
     with settings.warehouse.read() as con:
         return summarise_segments(con)
+
+
+def _waiting(settings: Settings) -> list[tuple[str, str, list[str]]]:
+    """Return what was kept as it was, because nobody approved its change: subject, class, reasons."""
+    if not settings.warehouse.published_path.exists():
+        return []
+    with settings.warehouse.read() as con:
+        if not table_exists(con, "segments", "held_changes"):
+            return []
+        return con.execute(
+            "select subject, change_class, reasons from segments.held_changes "
+            "order by change_class <> 'breaking', subject"
+        ).fetchall()
 
 
 def _segment_table(segments: list[PricedSegment]) -> Table:

@@ -33,6 +33,9 @@ DESCRIPTIVE = (
     "cost_ceiling",
 )
 
+#: Keys that a report shows of a segment that is new or gone.
+_SHOWN_WHOLE = ("lifecycle", "rule", "include", "exclude", "group", "precedence", "residency", "required_purposes")
+
 _MOVED: dict[str, str] = {
     "group": "it moves to another exclusive group",
     "precedence": "its rank in the group changes",
@@ -69,7 +72,7 @@ class DefinitionChange:
         kind: What ``key`` is the key of.
         key: The segment or group.
         what: Whether it is new, different or gone.
-        differences: Key by key; none for what is new or gone.
+        differences: Key by key; of what is new or gone, the keys that decide.
         reasons: Why it is of its class, the weightiest alone.
         change_class: The weightiest of all.
     """
@@ -136,20 +139,45 @@ def _segment_change(
     if after is None:
         has_members = before is not None and before.definition.is_evaluated
         reason = "all members leave" if has_members else "it had no members"
-        return DefinitionChange("segment", key, "removed", (), (reason,), "breaking" if has_members else "metadata")
+        change_class: ChangeClass = "breaking" if has_members else "metadata"
+        gone = _whole(before, change_class, is_new=False) if before else ()
+        return DefinitionChange("segment", key, "removed", gone, (reason,), change_class)
     if before is None:
         if not after.definition.is_evaluated:
             reason = f"it is {after.definition.lifecycle}: nobody is in it"
-            return DefinitionChange("segment", key, "added", (), (reason,), "metadata")
+            return DefinitionChange(
+                "segment", key, "added", _whole(after, "metadata", is_new=True), (reason,), "metadata"
+            )
         losses = tuple(_losses(old, new, after))
         reasons = losses or ("customers can only enter",)
-        return DefinitionChange("segment", key, "added", (), reasons, "breaking" if losses else "non_breaking")
+        change_class = "breaking" if losses else "non_breaking"
+        return DefinitionChange(
+            "segment", key, "added", _whole(after, change_class, is_new=True), reasons, change_class
+        )
     differences = tuple(_segment_differences(before, after))
     if not differences:
         return None
     # Whoever loses to a segment that grows loses because of this change, though its own definition stays.
-    grows = any(one.change_class != "metadata" for one in differences) and after.definition.is_evaluated
+    grows = after.definition.is_evaluated and any(_lets_in(one, before, after) for one in differences)
     return _changed("segment", key, differences, tuple(_losses(old, new, after)) if grows else ())
+
+
+def _whole(segment: CatalogSegment, change_class: ChangeClass, *, is_new: bool) -> tuple[Difference, ...]:
+    """Return what decides about a segment that is new or gone, as differences from nothing."""
+    facts = {name: value for name, value in deciding_form(segment).items() if name in _SHOWN_WHOLE and value}
+    return tuple(
+        Difference(name, None if is_new else value, value if is_new else None, change_class, "")
+        for name, value in facts.items()
+    )
+
+
+def _lets_in(difference: Difference, before: CatalogSegment, after: CatalogSegment) -> bool:
+    """Say whether customers who were not in the segment can be in it because of one key."""
+    if difference.change_class == "metadata" or difference.name in {"guards", "destinations"}:
+        return False
+    if difference.name == "rule" and before.condition and after.condition:
+        return not (before.definition.is_evaluated and implies(after.condition, before.condition).is_yes)
+    return True
 
 
 def _changed(

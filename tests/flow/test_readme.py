@@ -28,6 +28,7 @@ from segmentation.features.contract import load_contract
 from segmentation.identity.purposes import load_purposes
 from segmentation.segments.catalog import validate_catalog
 from segmentation.segments.definitions import Groups
+from segmentation.segments.policy import check_policy, load_policy
 from segmentation.sources.check import check_file
 from segmentation.sources.mapping import load_mappings
 from segmentation.sync.catalog import check_segments, load_destinations
@@ -218,6 +219,13 @@ def load_cost_pools(example: Example, catalog: Path) -> None:
     check_pools(load_pools(catalog / "cost_pools.yml"), {path.stem for path in (catalog / "segments").glob("*.yml")})
 
 
+def load_limits(example: Example, catalog: Path) -> None:
+    (catalog / "policy.yml").write_text(example.text, encoding="utf-8")
+    assert (
+        check_policy(catalog, load_policy(catalog), [path.stem for path in (catalog / "segments").glob("*.yml")]) == []
+    )
+
+
 #: Loader by the key that an example begins with; an example of another kind is an error.
 LOADERS = {
     "source": load_mapping,
@@ -225,6 +233,7 @@ LOADERS = {
     "destinations": load_stores,
     "groups": load_groups,
     "rule_version": load_cost_pools,
+    "approvals": load_limits,
 }
 
 

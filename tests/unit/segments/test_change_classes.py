@@ -153,6 +153,12 @@ def test_a_wider_rule_takes_members_from_rivals_below_it(tiers: Company) -> None
     assert widen("free", "mrr_micros <= 0", 3).change_class == "non_breaking"
 
 
+def test_a_narrower_rule_takes_nothing_from_rivals(tiers: Company) -> None:
+    found = one(tiers, lambda: tiers.write("vip", "mrr_micros >= 150", group="tier", precedence=1))
+    assert found.change_class == "breaking"
+    assert len(found.reasons) == 1
+
+
 def test_growth_is_followed_through_segments_and_parents(company: Company) -> None:
     company.write_groups(
         TIERS.replace("default: free, ", "") + "  - {key: perks, name: Perks, description: More., parent: tier}\n"

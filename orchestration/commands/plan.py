@@ -1,0 +1,111 @@
+"""`strata plan`: what the catalog as it is written would do, before it does.
+
+Belongs here: asking for a plan and showing it. Does not belong here: what it says (`segmentation/segments/plan.py`),
+its sections (`orchestration/plan_sections.py`), or carrying it out (`apply.py`).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from orchestration.commands.console import Json, err, hint_table, out
+from orchestration.plan_sections import plan_sections
+from orchestration.settings import Settings, now
+from segmentation.features.contract import load_contract
+from segmentation.segments.plan import Plan, make_plan
+from segmentation.segments.plan_file import plan_hash, render_plan, write_plan
+from segmentation.segments.plan_report import describe_change, diff_lines, format_value, render_markdown, summarise
+from segmentation.segments.plan_sections import Section
+from segmentation.segments.scratch import lay_views
+
+#: Exit code of a plan that would change something.
+CHANGES = 2
+_STYLES = {"breaking": "red", "non_breaking": "yellow", "metadata": "dim"}
+
+
+def plan(
+    file: Annotated[Path | None, typer.Option("--out", help="Write the plan to this file, for strata apply.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write a report to this file, for a pull request.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the catalog with what is live and say what it would do. Nothing is changed.
+
+    It tells who would enter and leave, moves within groups, revenue, cost, traffic, deliveries, consent, guards.
+
+    Exit code 0: nothing would change. 2: something would. 1: the catalog can't be used.
+    """
+    settings = Settings.load()
+    with err.status("Planning …"):
+        found = plan_now(settings)
+    if file:
+        write_plan(file, found)
+    if markdown:
+        markdown.write_text(render_markdown(found, plan_hash(found)), encoding="utf-8")
+    if as_json:
+        print(render_plan(found), end="")  # noqa: T201 - the command's result
+    else:
+        _show(found, file)
+    if found.has_changes:
+        raise typer.Exit(CHANGES)
+
+
+def plan_now(settings: Settings) -> Plan:
+    """Make a plan of an installation's catalog on its published copy."""
+    contract = load_contract(settings.dbt_project)
+    with settings.warehouse.scratch() as con:
+        lay_views(con)
+        return make_plan(
+            con,
+            settings.catalog,
+            contract,
+            recorded_at=now(),
+            sections=plan_sections(settings),
+            feature_units={feature.name: feature.unit for feature in contract.features},
+        )
+
+
+def _show(found: Plan, file: Path | None) -> None:
+    out.print(Text(summarise(found), style="bold"))
+    for one in found.policy:
+        out.print(Text(f"the policy gives way: {one}", style="red"))
+    for unit in found.units:
+        for change in unit.changes:
+            out.print()
+            out.print(Text(describe_change(change), style=_STYLES[change.change_class]))
+            for difference in change.differences:
+                for line in diff_lines(difference):
+                    out.print(Text(f"    {line}", style="red" if line.startswith("-") else "green"))
+    for section in found.sections:
+        out.print()
+        if section.rows:
+            out.print(_table(section))
+        else:
+            out.print(Text(section.title, style="bold"))
+        for note in section.notes:
+            out.print(Text(note, style="dim"))
+    if not found.has_changes:
+        return
+    out.print()
+    name = file or "plan.json"
+    hints = [(f"strata apply {name} --by NAME --reason TEXT", "carries out exactly this, and approves it")]
+    if file is None:
+        hints.insert(
+            0, ("strata plan --out plan.json --markdown plan.md", "keeps it, with a report for a pull request")
+        )
+    out.print(hint_table(hints))
+
+
+def _table(section: Section) -> Table:
+    built = Table(
+        title=section.title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
+    )
+    for column in section.columns:
+        built.add_column(column.name, justify="left" if column.kind == "text" else "right", overflow="fold")
+    for row in section.rows:
+        built.add_row(*(Text(format_value(column, value)) for column, value in zip(section.columns, row, strict=True)))
+    return built
