@@ -12,7 +12,7 @@ from assets.metadata import catalog_link, markdown_table, report_metadata
 from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
-from orchestration.settings import Settings
+from orchestration.settings import Settings, now
 from orchestration.stages import stage
 from segmentation.identity.purposes import load_purposes
 from segmentation.sync.candidate import build_candidate
@@ -68,33 +68,44 @@ def sync_withdrawals(context: dg.AssetExecutionContext, strata: StrataResource) 
     """
     run = run_from_context(context, strata)
     settings = strata.settings
+    destinations = read_destinations(settings)
     with strata.warehouse().write() as con:
         # What features, segments and costs say makes no difference to who refused what.
         ledger.require_upstream_open(con, "features")
         found = deliver_withdrawals(
             con,
             run,
-            destinations=read_destinations(settings),
+            destinations=destinations,
             state_url=settings.sync_state,
             unconditional_purposes=load_purposes(settings.catalog).unconditional,
         )
     for name, error in found.failures.items():
         context.log.error(f"destination {name} was not told who may no longer be in it: {error.message}")
     told = [[one.destination, one.mode, one.deleted, one.written, one.lag_rows] for one in found.deliveries]
+    waited = {name: int((now() - since).total_seconds()) for name, since in sorted(found.refused_since.items())}
+    problems = {name: error.what for name, error in found.failures.items()}
+    repairs = [error.repair for error in found.failures.values()]
+    for one in destinations:
+        if waited.get(one.name, 0) > one.max_withdrawal_seconds:
+            problems[one.name] = (
+                f"a refusal took {waited[one.name]:,} s to arrive, at most {one.max_withdrawal_seconds:,} s are allowed"
+            )
+            repairs.append("load consent events, or run, more often; or raise max_withdrawal_seconds")
     return dg.MaterializeResult(
         metadata={
             "removed": dg.MetadataValue.int(found.removed),
             "reduced": dg.MetadataValue.int(found.reduced),
             "deliveries": markdown_table(["destination", "mode", "deleted", "written", "behind"], told),
+            "consent_propagation_seconds": markdown_table(["destination", "seconds"], list(map(list, waited.items()))),
         },
         check_results=[
             dg.AssetCheckResult(
                 check_name="withdrawals_arrive",
-                passed=not found.failures,
+                passed=not problems,
                 severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(f"{name}: {error.what}" for name, error in found.failures.items())
+                description="; ".join(f"{name}: {what}" for name, what in problems.items())
                 or "every destination was told",
-                metadata={"repair": "; ".join(dict.fromkeys(error.repair for error in found.failures.values()))},
+                metadata={"repair": "; ".join(dict.fromkeys(repairs))},
             )
         ],
     )

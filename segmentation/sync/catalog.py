@@ -34,6 +34,7 @@ class DestinationBase(BaseModel):
         batch_size: Rows per delivered batch.
         max_staleness_seconds: Older answers than this are called stale.
         max_changed_ratio: Share of its customers that one delivery may change; a larger one is held back.
+        max_withdrawal_seconds: A refusal should be in the destination within this time; a longer one is warned of.
         reconcile_every_seconds: How often the whole content is read back and compared; 0 is every time.
     """
 
@@ -49,6 +50,7 @@ class DestinationBase(BaseModel):
     batch_size: int = Field(default=10_000, ge=1, le=100_000)
     max_staleness_seconds: int = Field(ge=1)
     max_changed_ratio: float = Field(default=0.5, gt=0, le=1)
+    max_withdrawal_seconds: int = Field(default=172_800, ge=1)
     reconcile_every_seconds: int = Field(default=0, ge=0)
     enabled: bool = True
 

@@ -12,6 +12,8 @@ the views are those that destinations were last given, and today's catalog may a
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import cast
 
 from segmentation.contracts import ensure_schema
 from segmentation.errors import StrataError
@@ -113,6 +115,21 @@ from sync_withdrawals
 """
 
 
+# Of everybody who is taken out for a refusal, the last one that did it; what was never asked for refuses nothing.
+_REFUSED_SINCE = """
+select min(refused_at)
+from (
+    select held.person, max(consents.decided_at) as refused_at
+    from sync_withdrawals as changes
+    join sync_held_rows as held on held.customer_id = changes.customer_id
+    join identity.customer_consents as consents on consents.customer_id = held.person and not consents.is_allowed
+    where held.status = 'active'
+        and (consents.purpose in ({purposes}) or consents.purpose in (select purpose from sync_needed))
+    group by held.person
+)
+"""
+
+
 @dataclass(slots=True)
 class Withdrawals:
     """What was taken out of destinations ahead of everything else.
@@ -122,12 +139,14 @@ class Withdrawals:
         reduced: Rows of views that lose segments.
         deliveries: What was delivered, by destination; those that were in step are not among them.
         failures: Destinations that could not be told; the next run tries again.
+        refused_since: By destination that was told, the moment of the refusal that waited longest for it.
     """
 
     removed: int = 0
     reduced: int = 0
     deliveries: list[Delivery] = field(default_factory=list)
     failures: dict[str, StrataError] = field(default_factory=dict)
+    refused_since: dict[str, datetime] = field(default_factory=dict)
 
 
 def deliver_withdrawals(
@@ -169,12 +188,16 @@ def deliver_withdrawals(
         given = {name: views[key] for name, key in held.items() if key in views and views[key].has_customers}
         forgotten = {name for name, key in held.items() if key and key not in views}
         find_consents(con, given.values(), unconditional_purposes)
+        since: dict[str, datetime | None] = {}
         for view in sorted(set(given.values()), key=lambda view: view.view_id):
-            _withdraw(con, state, view, unconditional_purposes, own, found, crash_point)
+            since[view.view_id] = _withdraw(con, state, view, unconditional_purposes, own, found, crash_point)
         for destination in destinations:
             try:
                 if destination.name in given:
-                    _serve(con, state, ledger, destination, given[destination.name], own, found, crash_point, opener)
+                    view = given[destination.name]
+                    is_told = _serve(con, state, ledger, destination, view, own, found, crash_point, opener)
+                    if is_told and (moment := since[view.view_id]):
+                        found.refused_since[destination.name] = moment
                 elif destination.name in forgotten and destination.holds_customers:
                     raise _unknown(destination, held[destination.name])
             except StrataError as error:
@@ -196,8 +219,12 @@ def _withdraw(
     run: Run,
     found: Withdrawals,
     crash_point: CrashPoint,
-) -> None:
-    """Publish the removals of one view in the state, and in the warehouse's copy of it."""
+) -> datetime | None:
+    """Publish the removals of one view in the state, and in the warehouse's copy of it.
+
+    Returns:
+        The moment of the oldest refusal that it follows from; ``None`` where it follows from none.
+    """
     view_id = view.view_id
     refresh_desired(con, state, view_id)
     head = state.head(view_id)
@@ -208,7 +235,9 @@ def _withdraw(
     )
     total, reduced, content = con.execute(_CONTENT).fetchall()[0]
     if not total:
-        return
+        return None
+    purposes = ", ".join(literal(purpose) for purpose in conditional) or "null"
+    [(since,)] = con.execute(_REFUSED_SINCE.format(purposes=purposes)).fetchall()
     proposal = Proposal(
         view,
         head.seq,
@@ -228,6 +257,7 @@ def _withdraw(
     crash_point("after_copy")
     found.removed += total - reduced
     found.reduced += reduced
+    return cast("datetime | None", since)
 
 
 def _serve(
@@ -240,16 +270,20 @@ def _serve(
     found: Withdrawals,
     crash_point: CrashPoint,
     opener: OpenStore,
-) -> None:
-    """Bring a destination to the head of the view that it holds, unless it stands there or holds nothing."""
+) -> bool:
+    """Bring a destination to the head of the view that it holds, unless it stands there or holds nothing.
+
+    Returns:
+        Whether it was told anything.
+    """
     store = opener(destination)
     try:
         head, held = state.head(view.view_id), store.position()
         if held is None or held.seq is None:
             # Never loaded, or another place than the one that was: nobody is in it.
-            return
+            return False
         if (held.view_id, held.seq, held.ref) == (head.view_id, head.seq, head.ref):
-            return
+            return False
         if resolve_views(con, [destination])[destination.name] != view:
             _refuse_to_add(state, store, head, held)
         worker = Worker(state, ledger, destination, view.view_id, store, run, crash_point, only_follows=True)
@@ -257,6 +291,7 @@ def _serve(
         if delivery.mode != "paused":
             prove(con, state, ledger, destination, store, delivery, run, crash_point)
         found.deliveries.append(delivery)
+        return delivery.mode != "paused"
     finally:
         store.close()
 

@@ -1,7 +1,7 @@
 """Withdrawn consent leaves destinations ahead of everything else, and nothing else does."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from .withdrawing import STORE, held, withdraw
 
@@ -126,3 +126,23 @@ def test_it_leaves_a_receipt_of_its_own(asking):
     ).fetchall()
     assert rows == [("log", 0, 2, 10)]
     assert asking.state(f"select deletes, inserts from runs where run_id = 'run-{asking.runs}:withdrawals'") == [(2, 0)]
+
+
+def test_it_says_how_long_the_oldest_refusal_waited(asking):
+    """Of each who is taken out the last refusal counts: an earlier one of something else was heard long ago."""
+    assert withdraw(asking).refused_since == {}
+    old, mid, new = (AS_OF - timedelta(days=days) for days in (300, 3, 1))
+    for customer, purpose, at in (("c_1", "analytics", mid), ("c_3", "analytics", old), ("c_3", STORE, new)):
+        asking.consent(customer, purpose, allowed=False)
+        asking.con.execute(
+            "update identity.customer_consents set decided_at = ? where customer_id = ? and purpose = ?",
+            [at, customer, purpose],
+        )
+    assert withdraw(asking).refused_since == {"online_store": mid}
+    assert withdraw(asking).refused_since == {}
+
+
+def test_an_erasure_is_no_refusal(asking):
+    asking.customer("c_1", status="erased")
+    found = withdraw(asking)
+    assert (found.removed, found.refused_since) == (2, {})
