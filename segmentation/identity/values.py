@@ -77,6 +77,7 @@ def register_values(con: Connection, rules: IdentifierRules, id_types: Iterable[
     """
     _forget_if_rules_changed(con, rules)
     counts = dict.fromkeys(("new_values", "values_by_python", "new_identifiers"), 0)
+    _create_parsed(con)
     for id_type in sorted(id_types):
         _normalise(con, rules, id_type)
         [(new_values, by_python)] = con.execute(
@@ -85,9 +86,13 @@ def register_values(con: Connection, rules: IdentifierRules, id_types: Iterable[
         if new_values:
             counts["new_values"] += new_values
             counts["values_by_python"] += by_python
-            _normalise_the_rest(con, rules, id_type, by_python)
+            if by_python:
+                _normalise_the_rest(con, rules, id_type, by_python)
             counts["new_identifiers"] += _extend_registry(con, rules, id_type)
+            if by_python:
+                _create_parsed(con)
         con.execute("drop table new_values")
+    con.execute("drop table parsed")
     return counts
 
 
@@ -199,14 +204,16 @@ def _is_readable(con: Connection, pattern: str) -> bool:
     return True
 
 
-def _normalise_the_rest(con: Connection, rules: IdentifierRules, id_type: str, size: int) -> None:
-    """Write temporary table ``parsed``: the normal forms of ``size`` values that Python told, or why there is none."""
+def _create_parsed(con: Connection) -> None:
+    """Make temporary table ``parsed`` anew, empty; deleting its rows would keep their memory until the commit."""
     con.execute(
         "create or replace temp table parsed (id_namespace varchar, region varchar, raw_value varchar, "
         "owner_namespace varchar, id_value varchar, problem varchar)"
     )
-    if not size:
-        return
+
+
+def _normalise_the_rest(con: Connection, rules: IdentifierRules, id_type: str, size: int) -> None:
+    """Fill temporary table ``parsed`` with the normal forms of ``size`` values that Python told, or why it has none."""
     con.execute(
         "create or replace temp table rest as select row_number() over () - 1 as position, id_namespace, region, "
         "raw_value, owner_namespace from new_values where id_value is null"
@@ -248,17 +255,21 @@ _NORMALISED = (
 
 def _extend_registry(con: Connection, rules: IdentifierRules, id_type: str) -> int:
     kind = literal(id_type)
-    # Values that are identifiers as they stand are distinct already; most are.
-    con.execute(
-        "create or replace temp table new_identifiers as "
-        f"with as_they_stand as materialized (select id_namespace, id_value from {_NORMALISED} where is_raw) "
-        "select *, true as is_raw from as_they_stand union all "
-        f"select *, false from (select distinct owner_namespace as id_namespace, id_value from {_NORMALISED} "
-        "where not is_raw and id_value is not null) anti join as_they_stand using (id_namespace, id_value)"
-    )
+    # Values that are identifiers as they stand are distinct already; most are, of many types all.
+    is_any_other = has_rows(con, f"{_NORMALISED} where not is_raw")
+    found = f"(select id_namespace, id_value, true as is_raw from {_NORMALISED})"
+    if is_any_other:
+        found = "new_identifiers"
+        con.execute(
+            "create or replace temp table new_identifiers as "
+            f"with as_they_stand as materialized (select id_namespace, id_value from {_NORMALISED} where is_raw) "
+            "select *, true as is_raw from as_they_stand union all "
+            f"select *, false from (select distinct owner_namespace as id_namespace, id_value from {_NORMALISED} "
+            "where not is_raw and id_value is not null) anti join as_they_stand using (id_namespace, id_value)"
+        )
     if has_rows(con, f"identity.registry where is_raw is not true and id_type = {kind}"):
         con.execute(
-            "update identity.registry set is_raw = true from new_identifiers as n where n.is_raw "
+            f"update identity.registry set is_raw = true from {found} as n where n.is_raw "
             f"and registry.is_raw is not true and registry.id_type = {kind} "
             "and registry.id_namespace = n.id_namespace and registry.id_value = n.id_value"
         )
@@ -267,15 +278,15 @@ def _extend_registry(con: Connection, rules: IdentifierRules, id_type: str) -> i
     [(registered,)] = con.execute(
         "insert into identity.registry by name select (select coalesce(max(node_id), -1) from identity.registry) "
         f"+ row_number() over (order by {order}) as node_id, {kind} as id_type, id_namespace, id_value, is_raw "
-        f"from new_identifiers anti join (from identity.registry where id_type = {kind}) "
+        f"from {found} anti join (from identity.registry where id_type = {kind}) "
         "using (id_namespace, id_value)"
     ).fetchall()
-    if has_rows(con, f"{_NORMALISED} where not is_raw"):
+    if is_any_other:
         con.execute(
             f"insert into identity.normalised_values by name select {kind} as id_type, n.id_namespace, n.region, "
             f"n.raw_value, r.node_id, n.problem from (from {_NORMALISED} where not is_raw) as n "
             f"left join (from identity.registry where id_type = {kind}) as r "
             "on r.id_namespace = n.owner_namespace and r.id_value = n.id_value"
         )
-    con.execute("drop table new_identifiers; drop table parsed")
+        con.execute("drop table new_identifiers")
     return int(registered)
