@@ -1,5 +1,6 @@
 """A small company, built by dbt once per session, and how tests look things up in it."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -351,10 +352,26 @@ def _add_segments_and_costs(con: duckdb.DuckDBPyConnection) -> None:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
-    """A company of three customers, taken through a whole run: features, publishing, marts; all tests of dbt passed."""
-    folder = tmp_path_factory.mktemp("dbt")
-    project = DbtProject(warehouse=folder / "warehouse.duckdb", target=folder / "target")
+def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> DbtProject:
+    """A company of three customers, taken through a whole run: features, publishing, marts; all tests of dbt passed.
+
+    The workers of a test run share what the first of them built; each works on a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if hasattr(request.config, "workerinput") else base) / "dbt-company"
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            draft = shared.with_suffix(".draft")
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            _build_company(DbtProject(warehouse=draft / "warehouse.duckdb", target=draft / "target"))
+            draft.rename(shared)
+    folder = Path(shutil.copytree(shared, tmp_path_factory.mktemp("dbt") / "company"))
+    return DbtProject(warehouse=folder / "warehouse.duckdb", target=folder / "target")
+
+
+def _build_company(project: DbtProject) -> None:
     run = Run(run_id="run-1", as_of=AS_OF, recorded_at=RECORDED_AT)
     with project.connect() as con:
         create_tables(con)
@@ -366,7 +383,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
         publish(con, run)
     project.build("build", "--select", "tag:marts")
     shutil.copytree(project.target, project.artifacts)
-    return project
 
 
 @pytest.fixture(scope="session")

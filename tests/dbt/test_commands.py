@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 
 def test_steps_leave_exhaustive_and_unit_tests_to_the_test_suite(project: Any) -> None:
     listed = set(project.build("-q", "ls", "--selector", "features", "--output", "name").split())
@@ -12,6 +14,7 @@ def test_steps_leave_exhaustive_and_unit_tests_to_the_test_suite(project: Any) -
     assert "ties_in_frequency_are_ranked_by_source_customer_id" not in listed
 
 
+@pytest.mark.slow
 def test_an_earlier_moment_sees_nothing_later(project: Any, tmp_path: Any) -> None:
     """The same models describe the past, and dbt builds over the view that publishing left."""
     past = type(project)(warehouse=tmp_path / "warehouse.duckdb", target=project.target)

@@ -115,10 +115,11 @@ def workshop(project: Any, tmp_path: Path) -> Workshop:
 @pytest.mark.parametrize(
     ("selector", "only"),
     [
-        pytest.param("features", None, marks=pytest.mark.slow),
+        ("features", None),
         ("marts", "marts/fct_segment_sizes_daily"),
     ],
 )
+@pytest.mark.slow
 def test_dagster_is_told_the_same(workshop: Workshop, selector: str, only: str | None) -> None:
     here = workshop.build(apart=False, selector=selector, only=only)
     apart = workshop.build(apart=True, selector=selector, only=only)
