@@ -25,10 +25,10 @@ dev: $(STAMP) ## Serve the Dagster UI, with schedules and sensors on.
 	@$(BIN)/strata dev
 
 test: $(STAMP) ## Run all tests but the slow ones.
-	@$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term
+	@$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 test-all: $(STAMP) ## Run all tests.
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## Check style, types, import contracts and SQL.
 	@$(BIN)/ruff check .
