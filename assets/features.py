@@ -72,9 +72,11 @@ def build_assets(project: DbtProject, translator: StrataTranslator) -> list[dg.A
     )
     def build_features(context: dg.AssetExecutionContext, strata: StrataResource) -> Iterator[Any]:
         if MODEL_KEY in context.selected_asset_keys:
+            # The first step of a run decides its moment, and writes that down: before the warehouse is held here.
+            run = run_from_context(context, strata)
             with strata.warehouse().write() as con:
                 ledger.require_upstream_open(con, STAGE.name)
-                announce_candidate(con, run_from_context(context, strata))
+                announce_candidate(con, run)
         yield from run_dbt(context, strata, STAGE.name)
 
     return [build_features, features_candidate, publish_features]
