@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestration.commands.console import Json, err, hint_table, out
-from orchestration.plan_sections import plan_sections
 from orchestration.settings import Settings, now
 from segmentation.features.contract import load_contract
 from segmentation.segments.plan import Plan, make_plan
@@ -56,6 +55,9 @@ def plan(
 
 def plan_now(settings: Settings) -> Plan:
     """Make a plan of an installation's catalog on its published copy."""
+    # Loads the orchestrator, which commands that answer a question do without.
+    from orchestration.plan_sections import plan_sections
+
     contract = load_contract(settings.dbt_project)
     with settings.warehouse.scratch() as con:
         lay_views(con)

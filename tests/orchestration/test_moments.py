@@ -106,7 +106,7 @@ def test_a_late_schedule_takes_nothing_back(tmp_path: Path) -> None:
 
 
 def test_the_schedule_names_when_it_was_due(tmp_path: Path) -> None:
-    (schedule,) = build_schedules(Settings.load(data=tmp_path))
+    (schedule,) = [one for one in build_schedules(Settings.load(data=tmp_path)) if one.name == "daily_schedule"]
     with dg.DagsterInstance.ephemeral() as instance:
         tick = dg.build_schedule_context(instance=instance, scheduled_execution_time=datetime(2026, 3, 9, 5))
         requested = schedule.evaluate_tick(tick).run_requests
