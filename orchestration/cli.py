@@ -28,6 +28,8 @@ from orchestration.commands import (
     quarantine,
     run,
     sample,
+    segment_history,
+    segment_pins,
     serve,
 )
 from orchestration.commands.console import err, print_json
@@ -55,6 +57,11 @@ app.command("segments")(customers.segments)
 app.command("catalog")(catalog_page.catalog)
 app.command("prune")(prune.prune)
 app.command("explain")(customers.explain)
+app.command("history")(segment_history.history)
+app.command("freeze")(segment_pins.freeze)
+app.command("unfreeze")(segment_pins.unfreeze)
+app.command("kill")(segment_pins.kill)
+app.command("rollback")(segment_pins.rollback)
 app.command("lookup")(customers.lookup)
 app.add_typer(identity.group)
 app.add_typer(matching.group)

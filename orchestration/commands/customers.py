@@ -8,6 +8,7 @@ from rich.text import Text
 
 from orchestration.commands.console import Json, format_cell, format_money, out, print_json, table
 from orchestration.commands.profile_view import profile_table
+from orchestration.commands.segment_history import At, KnownAt, explain_at
 from orchestration.commands.segment_summary import summarise_segments
 from orchestration.settings import Settings, now
 from segmentation.errors import NotFoundError
@@ -146,9 +147,16 @@ def _resolve(con: Connection, settings: Settings, text: str) -> str:
 def explain(
     customer: Customer,
     segment: Annotated[str | None, typer.Argument(help="Segment key; default: every segment.")] = None,
+    at: At = None,
+    known_at: KnownAt = None,
     as_json: Json = False,
 ) -> None:
     """Say why a customer is in a segment or not: rule, values, version, overrides, consent, identity."""
+    if at is not None or known_at is not None:
+        settings = Settings.load()
+        with settings.warehouse.read() as con:
+            explain_at(con, _resolve(con, settings, customer), segment, at, known_at, as_json=as_json)
+        return
     from segmentation.identity.explain import customer_identifiers, stated_values
     from segmentation.segments.explain import explain as why
 

@@ -117,41 +117,46 @@ def build_candidate(con: Connection, run: Run, catalog: Catalog) -> StageReport:
     """
     contracts.ensure_schema(con, "identity")
     contracts.ensure_schema(con, "segments")
+    with transaction(con):
+        return write_candidate(con, run, catalog)
+
+
+def write_candidate(con: Connection, run: Run, catalog: Catalog) -> StageReport:
+    """Do what ``build_candidate`` does, in the caller's transaction, on tables that are there."""
     _check_features(con, run, catalog)
     last = latest_publication(con)
     _check_order(run, last)
     refuse_used_keys(con, catalog)
     features = contracts.latest_candidate(con, "features", published=True)
-    with transaction(con):
-        population = count(con, FEATURES)
-        newest_event = _newest_identity_event(con)
-        listings = [listing for segment in catalog.segments.values() for listing in segment.listings]
-        resolve_overrides(con, run, listings)
-        _write_catalog(con, run, catalog)
-        places = decide(con, run, catalog, last.seq + 1 if last else 1)
-        con.execute(_PINNED)
-        find_changes(
-            con,
-            run,
-            places,
-            population=population,
-            last_as_of=last.as_of if last else run.as_of,
-            # The first publication explains nothing by what happened before it.
-            identity_event_seq=last.identity_event_seq if last else newest_event,
-        )
-        candidate_id = contracts.stamp_candidate(con, "segments", run)
-        con.execute(
-            _SUMMARY,
-            [
-                candidate_id,
-                run.run_id,
-                run.as_of,
-                last.seq if last else 0,
-                features.candidate_id if features else None,
-                newest_event,
-                population,
-            ],
-        )
+    population = count(con, FEATURES)
+    newest_event = _newest_identity_event(con)
+    listings = [listing for segment in catalog.segments.values() for listing in segment.listings]
+    resolve_overrides(con, run, listings)
+    _write_catalog(con, run, catalog)
+    places = decide(con, run, catalog, last.seq + 1 if last else 1)
+    con.execute(_PINNED)
+    find_changes(
+        con,
+        run,
+        places,
+        population=population,
+        last_as_of=last.as_of if last else run.as_of,
+        # The first publication explains nothing by what happened before it.
+        identity_event_seq=last.identity_event_seq if last else newest_event,
+    )
+    candidate_id = contracts.stamp_candidate(con, "segments", run)
+    con.execute(
+        _SUMMARY,
+        [
+            candidate_id,
+            run.run_id,
+            run.as_of,
+            last.seq if last else 0,
+            features.candidate_id if features else None,
+            newest_event,
+            population,
+        ],
+    )
     return _report(con, candidate_id)
 
 

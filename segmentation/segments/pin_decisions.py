@@ -86,7 +86,7 @@ def _pin(
 ) -> Pin:
     """Write a pin in place of the one that held the segment."""
     # A pin bears the number of its row in the audit log, which never starts anew: no name is given twice.
-    pin_id = f"p{audit.next_seq(con)}"
+    pin_id = f"pin{audit.next_seq(con)}"
     if moment is not None:
         con.execute(
             f"insert into segments.pin_members select '{pin_id}', customer_id "

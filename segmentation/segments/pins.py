@@ -120,7 +120,7 @@ def read_pins(con: Connection, *, every: bool = False) -> list[Pin]:
         return []
     rows = con.execute(
         f"select {_COLUMNS} from segments.pins where ended_at is null or ? "
-        "order by started_at desc, try_cast(pin_id[2:] as bigint) desc",
+        "order by started_at desc, try_cast(pin_id[4:] as bigint) desc",
         [every],
     ).fetchall()
     return [Pin(*row) for row in rows]

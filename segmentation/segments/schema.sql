@@ -190,7 +190,7 @@ create table if not exists segments.overlaps (
 
 -- What people hold a segment's membership to, whatever its rule says (pins.py). At most one is in force per segment.
 create table if not exists segments.pins (
-    pin_id varchar not null,           -- p and the number of its row in the audit log
+    pin_id varchar not null,           -- pin and the number of its row in the audit log
     segment_key varchar not null,
     kind varchar not null,             -- freeze, kill, rollback
     author varchar not null,

@@ -46,7 +46,7 @@ def test_a_frozen_segment_heeds_neither_rule_nor_data(tiers) -> None:
     assert tiers.members("core") == {"c_b"}
     assert causes(tiers) == set()
     tiers.check_consistency()
-    assert tiers.rows("select pin_id from segments.catalog where segment_key = 'vip'") == [("p1",)]
+    assert tiers.rows("select pin_id from segments.catalog where segment_key = 'vip'") == [("pin1",)]
     pin(tiers, "unfreeze", "vip")
     tiers.decide(days=2)
     assert causes(tiers) == {
@@ -248,7 +248,7 @@ def test_a_pin_that_replaces_another_ends_it(tiers) -> None:
     pin(tiers, "freeze", "vip")
     pin(tiers, "kill", "vip", minutes=1)
     kinds = [(one.kind, one.ended_by, one.ended_reason) for one in read_pins(tiers.con, every=True)]
-    assert kinds == [("kill", None, None), ("freeze", "jo", "replaced by p2")]
+    assert kinds == [("kill", None, None), ("freeze", "jo", "replaced by pin2")]
     assert tiers.rows("select * from segments.pin_members") == []
 
 
@@ -317,7 +317,7 @@ def test_explain_says_what_holds_a_segment(tiers) -> None:
     assert why("c_c", "vip") == ("group", f"is not a member because free of the exclusive group tier is {frozen}")
     assert why("c_a", "reachable")[1].startswith("is not a member because the segment is emptied by jo")
     assert why("c_b", "reachable")[0] == "consent"
-    assert explain(tiers.con, "c_c", "free").as_dict()["segments"][0]["pin"]["pin_id"] == "p1"
+    assert explain(tiers.con, "c_c", "free").as_dict()["segments"][0]["pin"]["pin_id"] == "pin1"
 
 
 def test_a_restored_state_goes_on_with_its_pins(tiers, tmp_path) -> None:
