@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata, upset_chart
+from assets.segment_decisions import SegmentDecision, decide
 from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
 from orchestration.resources import StrataResource, run_from_context
@@ -18,6 +19,7 @@ from segmentation.features.contract import load_contract
 from segmentation.segments.candidate import build_candidate
 from segmentation.segments.catalog_facts import read_catalog_facts
 from segmentation.segments.catalog_page import write_page
+from segmentation.segments.history import measure_churn
 from segmentation.segments.in_force import definitions_to_evaluate
 from segmentation.segments.overlaps import largest_combinations, measure_overlaps
 from segmentation.segments.publish import publish
@@ -42,7 +44,9 @@ TABLES = {
     **candidate_arguments(STAGE),
     deps=[["features", "customer_features"], ["identity", "events"]],
 )
-def segments_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
+def segments_candidate(
+    context: dg.AssetExecutionContext, config: SegmentDecision, strata: StrataResource
+) -> dg.MaterializeResult[None]:
     """What the rules say now, before and after for every segment: what the gate judges."""
     run = run_from_context(context, strata)
     settings = strata.settings
@@ -50,13 +54,14 @@ def segments_candidate(context: dg.AssetExecutionContext, strata: StrataResource
     with strata.warehouse().write() as con:
         ledger.require_upstream_open(con, STAGE.name)
         ensure_schema(con, STAGE.schema)
+        decided = decide(con, settings, config)
         catalog = definitions_to_evaluate(con, settings.catalog, contract)
         report = build_candidate(con, run, catalog)
         sizes = con.execute(
             "select segment_key, members_before, members_after, entering, leaving "
             "from segments.candidate_sizes order by members_after desc, segment_key"
         ).fetchall()
-    metadata = report_metadata(report)
+    metadata = report_metadata(report) | decided
     metadata["sizes"] = markdown_table(["segment", "before", "after", "entering", "leaving"], sizes)
     for one in catalog.held:
         context.log.warning(f"{one.subject} keeps its approved version: {'; '.join(one.reasons)} ({one.unit_key})")
@@ -89,12 +94,28 @@ def publish_segments(context: dg.AssetExecutionContext, strata: StrataResource) 
         definitions = con.execute(
             "select segment_key, segment_version, owner, catalog_file from segments.catalog order by 1"
         ).fetchall()
+        churn = [
+            [
+                one.segment_key,
+                one.members_at_start,
+                one.entries,
+                one.exits,
+                _share(one.churn_ratio),
+                _share(one.flap_ratio),
+            ]
+            for one in measure_churn(con, run.as_of)
+        ]
         extra: dict[str, dict[str, dg.MetadataValue]] = {
             "membership": {
                 "sizes": bar_chart("Members by segment", members),
                 **{f"members/{key}": dg.MetadataValue.int(size) for key, size in members.items()},
             },
             "membership_changes": {"causes": markdown_table(["change", "cause", "customers"], causes)},
+            "membership_history": {
+                "churn_in_30_days": markdown_table(
+                    ["segment", "members then", "entries", "exits", "churn", "back within 7 days"], churn
+                )
+            },
             "overlaps": {"combinations": upset_chart("Who is in which segments", largest_combinations(con))},
             "catalog": {
                 "definitions": markdown_table(["segment", "version", "owner", "file"], definitions),
@@ -102,6 +123,10 @@ def publish_segments(context: dg.AssetExecutionContext, strata: StrataResource) 
             },
         }
         yield from materialize_tables(con, STAGE, TABLES, extra)
+
+
+def _share(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.1%}"
 
 
 ASSETS = [segments_candidate, publish_segments]

@@ -1,4 +1,4 @@
-"""What can be run by name: the whole chain, or one stage with its gate."""
+"""What can be run by name: the whole chain, one stage with its gate, or a decision about one segment."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,12 +7,20 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from orchestration.executors import build_executor
 from orchestration.settings import Settings
-from orchestration.stages import STAGES
+from orchestration.stages import STAGES, stage
 
 #: The job that runs everything, in order.
 REFRESH_ALL = "refresh_all"
 
 Assets = Sequence[dg.AssetsDefinition]
+
+#: What people may decide about a segment, and what it does.
+_DECISIONS = {
+    "freeze": "Holds a segment to its present members, whatever its rule says.",
+    "kill": "Empties a segment now.",
+    "rollback": "Puts a segment's membership back as it was, and holds it there.",
+    "unfreeze": "Lets a segment follow its rule again.",
+}
 
 
 def stage_job(stage: str) -> str:
@@ -46,4 +54,22 @@ def build_jobs(settings: Settings, assets: Mapping[str, Assets]) -> list[Unresol
         )
         for name in assets
     ]
+    jobs += [_decision_job(action, what, assets, executor) for action, what in _DECISIONS.items()]
     return jobs
+
+
+def _decision_job(
+    action: str, what: str, assets: Mapping[str, Assets], executor: dg.ExecutorDefinition
+) -> UnresolvedAssetJobDefinition:
+    """Return the job by which people decide about one segment in the UI; it asks for the segment, and who and why."""
+    step = "__".join(stage("segments").candidate_key)
+    asked = {"action": action, "segment": "", "author": "", "reason": ""} | ({"to": ""} if action == "rollback" else {})
+    to_fill_in = "segment, author, reason and to" if action == "rollback" else "segment, author and reason"
+    following = list(assets)[list(assets).index("segments") :]
+    return dg.define_asset_job(
+        f"{action}_segment",
+        selection=dg.AssetSelection.assets(*(asset for name in following for asset in assets[name])),
+        description=f"{what} Fill in {to_fill_in}; then it runs from segments on, through the gates.",
+        config={"ops": {step: {"config": asked}}},
+        executor_def=executor,
+    )
