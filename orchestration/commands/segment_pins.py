@@ -32,7 +32,7 @@ from segmentation.warehouse import Connection, transaction
 _PARTS = ["segments", "costs", "sync", MARTS]
 
 Segment = Annotated[str, typer.Argument(help="Segment key.")]
-Author = Annotated[str, typer.Option("--by", "--author", help="Who decides; kept for good.")]
+Author = Annotated[str, typer.Option("--by", help="Who decides; kept for good.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, such as a ticket; kept for good, so name no person.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
 NoRun = Annotated[bool, typer.Option("--no-run", help="Write the decision down alone; the next run heeds it.")]
