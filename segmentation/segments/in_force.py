@@ -86,7 +86,7 @@ def definitions_to_evaluate(con: Connection, folder: Path, contract: Contract | 
     approvers = {unit.key: approvals.get((unit.key, unit.base_hash, unit.target_hash)) for unit in units}
     if policy.approvals.breaking:
         held_units = [unit for unit in units if unit.change_class == "breaking" and approvers[unit.key] is None]
-    mixed, held_units = _mix(live, catalog, units, held_units)
+    mixed, held_units = mix_catalogs(live, catalog, units, held_units)
     held = [_held_policy(weaker)] if weaker else []
     held += [
         HeldChange(unit.key, change.key, change.what, change.change_class, change.reasons)
@@ -212,7 +212,9 @@ def _hash(catalog: Catalog, segments: Iterable[str], groups: Iterable[str]) -> s
     return digest(facts)
 
 
-def _mix(live: Catalog, catalog: Catalog, units: tuple[Unit, ...], held: list[Unit]) -> tuple[Catalog, list[Unit]]:
+def mix_catalogs(
+    live: Catalog, catalog: Catalog, units: tuple[Unit, ...], held: list[Unit]
+) -> tuple[Catalog, list[Unit]]:
     """Return the catalog with the held units as they are live, and all units that had to be held for it.
 
     Where a definition that changed leans on one that is held, it is held as well; in the end everything is.

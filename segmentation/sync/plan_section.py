@@ -30,6 +30,14 @@ where
     or b.destinations is distinct from n.destinations
 """
 
+#: Of these only the rows of affected customers are read.
+_OF_CUSTOMERS = (
+    ("identity", "customers"),
+    ("identity", "customer_aliases"),
+    ("identity", "customer_consents"),
+    ("features", "customer_features"),
+)
+
 _LIVE = {"membership": "live.segments.membership", "catalog": "live.segments.catalog"}
 _PLANNED = {
     "membership": "(select m.customer_id, m.segment_key, n.segment_version from segments.candidate_membership as m "
@@ -65,8 +73,8 @@ def delivery_section(destinations: Sequence[DestinationBase], unconditional: Col
         finally:
             for table in ("membership", "catalog"):
                 replace_view(con, "segments", table, f"select * from live.segments.{table}")
-            for table in ("customers", "customer_aliases"):
-                replace_view(con, "identity", table, f"select * from live.identity.{table}")
+            for schema, table in _OF_CUSTOMERS:
+                replace_view(con, schema, table, f"select * from live.{schema}.{table}")
         rows = []
         for one in enabled:
             was, now = before[one.name].view_id, after[one.name].view_id
@@ -91,12 +99,20 @@ def _write_values(
     sources: dict[str, str],
 ) -> dict[str, View]:
     """Write what each view would hold in one of the two states; return the view of each destination."""
-    for table, source in sources.items():
-        only = " where customer_id in (select customer_id from plan_affected)" if table == "membership" else ""
-        replace_view(con, "segments", table, f"select * from {source}{only}")
-    for table in ("customers", "customer_aliases"):
-        only = "where customer_id in (select customer_id from plan_affected)"
-        replace_view(con, "identity", table, f"select * from live.identity.{table} {only}")
+    # Written down once: the code that delivers reads them several times.
+    con.execute(
+        f"create or replace temp table plan_membership as select m.* from {sources['membership']} as m "
+        "semi join plan_affected using (customer_id)"
+    )
+    replace_view(con, "segments", "membership", "select * from plan_membership")
+    replace_view(con, "segments", "catalog", f"select * from {sources['catalog']}")
+    for schema, table in _OF_CUSTOMERS:
+        replace_view(
+            con,
+            schema,
+            table,
+            f"select t.* from live.{schema}.{table} as t semi join plan_affected using (customer_id)",
+        )
     con.execute("create schema if not exists sync")
     con.execute(
         "create or replace table sync.candidate_values "

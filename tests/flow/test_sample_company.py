@@ -28,8 +28,8 @@ MEMBERSHIP = "select customer_id, segment_key from segments.membership order by 
 def test_every_stage_has_something_to_show(company: Path, installation: Any) -> None:
     first = installation(company)
     empty = {table for table, (rows, _) in first.results().items() if rows == 0}
-    # Nothing was merged, refused or exposed to an experiment, nothing of the bill is odd, matching is off, and nobody
-    # decided anything or was erased.
+    # Nothing was merged, refused or exposed to an experiment, nothing of the bill is odd, matching is off, no change
+    # waits for approval, and nobody decided anything or was erased.
     assert empty <= {
         "identity.acknowledgements",
         "identity.rules",
@@ -40,6 +40,8 @@ def test_every_stage_has_something_to_show(company: Path, installation: Any) -> 
         "identity.match_labels",
         "identity.match_records",
         "identity.match_samples",
+        "segments.approvals",
+        "segments.held_changes",
         "segments.pin_members",
         "segments.pins",
         "sources.experiment_exposures",
