@@ -315,6 +315,8 @@ def _land_billing(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _add_segments_and_costs(con: duckdb.DuckDBPyConnection) -> None:
+    shares = {"members": 2, "other_members": 1, "shared": 1, "claims": 2, "other_claims": 1, "shared_claims": 1}
+    insert(con, "segments.overlaps", segment_key="all", other_segment_key="vip", **shares)
     for key, members in (("vip", ("c_ada",)), ("all", ("c_ada", "c_bob"))):
         insert(con, "segments.catalog", segment_key=key, segment_version=1, lifecycle="active", owner="team:growth")
         for customer_id in members:

@@ -122,7 +122,7 @@ DAMAGES = (
             "delete from features.customer_features; insert into features.customer_features from features.spare; "
             "drop table features.spare",
         ),
-        "correct the segment's rule or its guards in catalog/segments",
+        "correct the segment's rule, or the guards in catalog/",
     ),
     Damage(
         "costs",
