@@ -151,7 +151,7 @@ def test_a_run_waits_for_another_writer_and_then_says_who_it_is(house: Any) -> N
 
 #: Parts, and bytes that no file may grow beyond while they run: less than what the warehouse takes for a
 #: commit, and less than the readers' copy.
-SMALL_DISKS = [("identity", 1_000_000), ("marts", 6_000_000)]
+SMALL_DISKS = [("identity", 1_000_000), pytest.param("marts", 6_000_000, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize(("part", "room"), SMALL_DISKS)

@@ -50,6 +50,7 @@ def office(company: Path, install: Callable[..., Any], tmp_path: Path) -> Office
     return Office(install(copy_of=company), Path(shutil.copytree(ROOT / "catalog", tmp_path / "catalog")))
 
 
+@pytest.mark.slow
 def test_people_are_asked_and_what_they_say_holds_until_they_take_it_back(office: Office) -> None:
     before = office.members()
     trained = office.ask("matching", "train")

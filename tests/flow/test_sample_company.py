@@ -71,6 +71,7 @@ def test_a_run_without_news_changes_nothing(company: Path, install: Callable[...
     assert house.flags() == flags
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_tables_and_nobody_reads_the_truth(
     company: Path, draw_company: Callable[[Path], None], install: Callable[..., Any], installation: Any
 ) -> None:

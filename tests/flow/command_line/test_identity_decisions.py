@@ -34,6 +34,7 @@ def _members(house: Any) -> set[tuple[object, ...]]:
     return set(house.sql("select segment_key, customer_id from segments.membership"))
 
 
+@pytest.mark.slow
 def test_a_plan_with_segments_foretells_what_a_run_does(ask: Ask, company: Path, install: Callable[..., Any]) -> None:
     house = install(copy_of=company)
     data = house.settings.data

@@ -7,6 +7,9 @@ import pytest
 from benchmarks.guard_world import measure, render
 from benchmarks.sections import MARK, apart_from_the_chain, replace_section
 
+#: Every set of rules resolves ten thousand people; what single guards do is shown by their own tests.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict:
