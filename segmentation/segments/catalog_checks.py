@@ -11,6 +11,7 @@ from datetime import date
 from segmentation.errors import CatalogProblem, did_you_mean
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import Always, segments_of
+from segmentation.segments.syntax import look_alikes
 
 Segments = Mapping[str, CatalogSegment]
 AllGroups = Mapping[str, CatalogGroup]
@@ -39,7 +40,7 @@ def check_references(segments: Segments, destinations: Collection[str] | None) -
         for key in segments_of(segment.condition) if segment.condition else ():
             other = segments.get(key)
             if other is None:
-                what = f"in_segment names the unknown segment {key}{did_you_mean(key, segments)}"
+                what = f"in_segment names the unknown segment {key}{look_alikes(key)}{did_you_mean(key, segments)}"
             elif not other.definition.is_evaluated:
                 what = f"in_segment names {key}, which is {other.definition.lifecycle}: nobody is in it"
             else:

@@ -31,7 +31,18 @@ from segmentation.segments.conditions import (
 )
 from segmentation.segments.faults import Fault, RuleError
 from segmentation.segments.kinds import Contract, Kind, kind_of
-from segmentation.segments.syntax import ALLOWED, CLOCKS, FUNCTIONS, check_limits, fault_at, syntax_fault
+from segmentation.segments.syntax import (
+    ALLOWED,
+    CLOCKS,
+    FUNCTIONS,
+    MAX_DEPTH,
+    check_limits,
+    fault_at,
+    look_alikes,
+    shortened,
+    syntax_fault,
+    too_deep,
+)
 
 _COMPARISONS: dict[type, Operator] = {
     exp.EQ: "=",
@@ -79,6 +90,8 @@ class _Reader:
         self._text = text
         self._contract = contract
         self.faults: list[Fault] = []
+        #: How deep in arithmetic the reader is; a row of operators nests as parentheses do.
+        self._operators = 0
 
     def read(self) -> Condition:
         try:
@@ -89,6 +102,14 @@ class _Reader:
             return Always(truth=False)
         except RuleError as error:
             self.faults.extend(error.faults)
+            return Always(truth=False)
+        except RecursionError:
+            # Some syntax that no rule has nests without parentheses.
+            self.faults.extend(too_deep(self._text).faults)
+            return Always(truth=False)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            # The parser stumbles over some texts that are nothing at all.
+            self.faults.append(syntax_fault(SqlglotError("no expression")))
             return Always(truth=False)
         tree = statements[0] if len(statements) == 1 else None
         if tree is None:
@@ -270,7 +291,7 @@ class _Reader:
         if column_type is None:
             raise self._refusal(
                 node,
-                f"unknown feature {name}{did_you_mean(name, self._contract)}",
+                f"unknown feature {shortened(name)}{look_alikes(name)}{did_you_mean(name, self._contract)}",
                 expected="a column of features.customer_features",
             )
         return Feature(name, kind_of(column_type))
@@ -299,7 +320,13 @@ class _Reader:
         operator = _ARITHMETIC.get(type(node))
         if operator is None:
             raise self._refusal(node, "a condition can't be compared with something", expected="a feature or a value")
-        left, right = self._term(node.this), self._term(node.expression)
+        self._operators += 1
+        try:
+            if self._operators > MAX_DEPTH:
+                raise too_deep(self._text, self._offset(node) or 0)
+            left, right = self._term(node.this), self._term(node.expression)
+        finally:
+            self._operators -= 1
         return self._typed(node, lambda: typed.arithmetic(operator, left, right))
 
     def _moment(self, node: Any) -> Constant:

@@ -6,10 +6,12 @@ what makes a rule safe to run.
 """
 
 import re
+import unicodedata
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.parser import Parser
 from sqlglot.tokens import TokenType
 
 from segmentation.segments.faults import Fault, RuleError
@@ -47,6 +49,20 @@ ALLOWED: dict[type, frozenset[str]] = {
 #: Functions and words that ask for the present moment.
 CLOCKS = ("now", "current_date", "current_timestamp", "currentdate", "currenttimestamp", "today", "getdate")
 
+#: Tokens that no rule has, and that the parser would follow as deep, or try in as many ways, as there are of them.
+_FOREIGN = {
+    TokenType.L_BRACKET,
+    TokenType.L_BRACE,
+    TokenType.CASE,
+    TokenType.INTERVAL,
+    TokenType.PARAMETER,
+    TokenType.ARROW,
+    TokenType.DARROW,
+}
+#: Names of types; with parentheses after them the parser tries each as a type and as a function, again within each.
+_TYPES = frozenset(Parser.TYPE_TOKENS)
+_NESTED_TYPES = frozenset(Parser.NESTED_TYPE_TOKENS)
+
 _SIGNS = {TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE}
 
 
@@ -71,23 +87,56 @@ def check_limits(text: str) -> None:
         )
         raise RuleError([fault])
     depth = row = 0
+    before: TokenType | None = None
     for token in sqlglot.tokenize(text, dialect="duckdb"):
         if token.token_type is TokenType.SEMICOLON:
             raise RuleError([fault_at(text, token.start, "a rule is one expression, without semicolon")])
+        opened = (before in _TYPES and token.token_type is TokenType.L_PAREN) or (
+            before in _NESTED_TYPES and token.token_type is TokenType.LT
+        )
+        if token.token_type in _FOREIGN or opened:
+            raise RuleError([fault_at(text, token.start, f"{token.text} is not part of the rule language here")])
+        before = token.token_type
         depth += (token.token_type is TokenType.L_PAREN) - (token.token_type is TokenType.R_PAREN)
         row = row + 1 if token.token_type in _SIGNS else 0
         if max(depth, row) > MAX_DEPTH:
-            raise RuleError(
-                [fault_at(text, token.start, "the rule is nested too deeply", expected=f"depth {MAX_DEPTH}")]
+            raise too_deep(text, token.start)
+
+
+def too_deep(text: str, offset: int = 0) -> RuleError:
+    """Return the refusal of a rule that is nested too deeply, from a character of it on."""
+    return RuleError(
+        [
+            fault_at(
+                text,
+                offset,
+                "the rule is nested too deeply",
+                expected=f"at most {MAX_DEPTH} levels, and as many + - * / in one value",
+                repair="take it apart: a feature for the value, a segment for the condition",
             )
+        ]
+    )
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """Return a text as messages show it, cut where it goes on and on."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def look_alikes(name: str) -> str:
+    """Say which characters of a name are none of those that features and keys are written in."""
+    strange = list(dict.fromkeys(char for char in name if not char.isascii() or not char.isprintable()))[:3]
+    named = ", ".join(f"U+{ord(char):04X} {unicodedata.name(char, 'control character').lower()}" for char in strange)
+    return f": it has the character {named}" if named else ""
 
 
 def syntax_fault(error: SqlglotError) -> Fault:
     """Return a complaint of the parser as a fault, without the names of its classes."""
     details = (getattr(error, "errors", None) or [{}])[0]
+    # What the parser could not read may be the whole rule.
     said = re.sub(r"<class '[\w.]*\.(\w+)'>", r"\1", str(details.get("description") or error)).split("\n")[0]
     return Fault(
-        f"the rule can't be read: {said}",
+        f"the rule can't be read: {shortened(said, 120)}",
         line=details.get("line"),
         column=details.get("col"),
         expected="an SQL expression such as: orders_90d >= 3 and not is_known",
