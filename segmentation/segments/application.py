@@ -26,16 +26,17 @@ from segmentation.warehouse import Connection, Warehouse, literal, transaction
 GUARDS = "guards_are_kept"
 
 _PLAN_AGAIN = "make a new plan, and look at it: strata plan --out FILE"
+_BEHIND = f"{_PLAN_AGAIN}; where that is refused, too, the readers' copy is behind: strata run --from segments"
 #: What may have moved since a plan was made, and what to do about it.
 _MOVED = {
     "catalog": ("the catalog was edited", "take the edit back, or " + _PLAN_AGAIN),
     "policy": ("catalog/policy.yml was edited", "take the edit back, or " + _PLAN_AGAIN),
-    "policy_in_force": ("another policy went live", _PLAN_AGAIN),
-    "features": ("features were published", _PLAN_AGAIN),
-    "identity": ("identity, or what customers consent to, was published", _PLAN_AGAIN),
-    "publication": ("membership was published", _PLAN_AGAIN),
-    "publication_id": ("membership was published", _PLAN_AGAIN),
-    "pins": ("a segment was pinned, or a pin was taken away", _PLAN_AGAIN),
+    "policy_in_force": ("another policy went live", _BEHIND),
+    "features": ("features were published", _BEHIND),
+    "identity": ("identity, or what customers consent to, was published", _BEHIND),
+    "publication": ("membership was published", _BEHIND),
+    "publication_id": ("membership was published", _BEHIND),
+    "pins": ("a segment was pinned, or a pin was taken away", _BEHIND),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from segmentation import audit, contracts
 from segmentation.costs.plan_section import cost_section
-from segmentation.errors import CandidateError, StrataError
+from segmentation.errors import CandidateError, GateClosedError, StrataError
 from segmentation.readers import readable_tables
 from segmentation.segments import plan_effects, plan_values
 from segmentation.segments.application import Outcome, carry_out
@@ -291,6 +291,12 @@ def test_without_approval_a_run_keeps_what_is_live(shop: Shop, tmp_path: Path) -
         (lambda shop: shop.features({"customer_id": "c_a", "mrr_micros": 500}), "features were published"),
         (lambda shop: shop.run(), "membership was published"),
         (
+            lambda shop: shop.on(
+                lambda company: company.fill("segments.pins", pin_id="p1", segment_key="core", kind="kill")
+            ),
+            "a segment was pinned",
+        ),
+        (
             lambda shop: shop.company.write(
                 "core", "mrr_micros > 0", group="tier", precedence=2, exclude="[{customer: c_c, reason: asked}]"
             ),
@@ -377,6 +383,38 @@ def test_a_kill_while_publishing_leaves_what_was_live_and_the_approval(shop: Sho
     assert shop.members("vip") == {"c_a", "c_b"}
     shop.run()
     assert shop.members("vip") == {"c_a"}
+
+
+def test_a_gate_that_stays_closed_leaves_the_approval_to_the_next_run(shop: Shop, tmp_path: Path) -> None:
+    narrow(shop)
+    path = tmp_path / "plan.json"
+    shop.write_plan(path)
+
+    def held_back() -> str:
+        raise GateClosedError("the gate of segments is closed")
+
+    with pytest.raises(GateClosedError):
+        shop.apply(path, run_stage=held_back)
+    assert shop.members("vip") == {"c_a", "c_b"}
+    shop.run()
+    assert shop.members("vip") == {"c_a"}
+
+
+def test_a_pinned_segment_moves_nobody_by_its_rule(shop: Shop, tmp_path: Path) -> None:
+    def freeze(company: Company) -> None:
+        company.fill("segments.pins", pin_id="p1", segment_key="vip", kind="freeze", author="ana")
+        for customer in ("c_a", "c_b"):
+            company.fill("segments.pin_members", pin_id="p1", customer_id=customer)
+
+    shop.on(freeze)
+    shop.run()
+    narrow(shop)
+    found = shop.write_plan(tmp_path / "plan.json")
+    assert [(row[0], row[2]) for row in section(found, "pins").rows] == [("vip", "yes")]
+    assert found.expected.changes == 0
+    assert shop.apply(tmp_path / "plan.json").differences == ()
+    assert shop.members("vip") == {"c_a", "c_b"}
+    assert shop.rows("select segment_version from segments.catalog where segment_key = 'vip'") == [(2,)]
 
 
 def test_a_run_in_between_is_told_and_not_hidden(shop: Shop, tmp_path: Path) -> None:
