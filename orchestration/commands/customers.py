@@ -51,10 +51,11 @@ def segments(
             one.exited,
             format_money(one.cost_micros),
             format_money(one.cost_per_member_micros),
+            one.pin_id or "",
         )
         for one in found
     ]
-    header = ["segment", "version", "group", "owner", "members", "entered", "left", "cost", "per member"]
+    header = ["segment", "version", "group", "owner", "members", "entered", "left", "cost", "per member", "held by"]
     out.print(table(header, rows))
 
 

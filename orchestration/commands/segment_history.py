@@ -120,7 +120,7 @@ def _show_publications(con: Connection, segment: str, days: int, flap_days: int,
         out.print(Text(f"{pin.pin_id}: {pin.sentence}{ended}"))
     hints = [
         (f"strata history {segment} --at MOMENT", "who was in it; with --known-at, as it was known then"),
-        (f"strata rollback {segment} --to p{moments[0]['publication_seq']} --dry-run …", "what going back would do"),
+        (f"strata rollback {segment} --to p{moments[-1]['publication_seq']} --dry-run …", "what going back would do"),
     ]
     out.print(hint_table(hints))
 

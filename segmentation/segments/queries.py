@@ -20,6 +20,7 @@ class SegmentSummary:
         entered: Customers that entered by the last publication.
         exited: Customers that left by the last publication.
         share: Members as a share of all customers with features.
+        pin_id: What holds its membership, whatever its rule says.
         as_of: Moment that the membership describes.
     """
 
@@ -39,6 +40,7 @@ class SegmentSummary:
     objective: str | None
     action: str | None
     catalog_file: str
+    pin_id: str | None
     as_of: datetime
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,6 +76,7 @@ select
     c.definition ->> '$.objective' as objective,
     c.definition ->> '$.action' as action,
     c.catalog_file,
+    c.pin_id,
     last.as_of
 from segments.catalog as c
 cross join last
