@@ -76,6 +76,11 @@ def test_who_does_what_and_how_one_sees_it_is_needed_to_be_active(company, lacki
         ("key: {[a]: b}\n", "key must be a plain text", 1),
         ("key: Vip\n", "key: string should match pattern", 1),
         ("key: vіp\n", "key: string should match pattern", 1),
+        ("key: a\nnаme: b\n", "unknown key nаme; did you mean name?", 2),
+        ("key: a\nguards: 5\n", "guards: it must be a block of keys", 2),
+        ("key: a\ninclude: everyone\n", "include: it must be a list", 2),
+        ("key: a\nrule: [orders_90d, 3]\n", "rule: it must be a text", 2),
+        ("key: a\nrule: 3\n", "rule: it must be a text", 2),
         ("key: a\nguards: {min_size: 5, max_size: 2}\n", "guards: min_size 5 is larger", 2),
         ("key: a\nreview_by: 2026-13-45\n", "review_by: input should be a valid date", 2),
         ("key: a\nreview_by: 010\n", "may mean a text or something else", 2),
@@ -192,6 +197,13 @@ def test_levels_follow_dependencies_and_wait_for_whole_groups(company) -> None:
     ("rule", "what"),
     [
         ("in_segment('vpi')", "in_segment names the unknown segment vpi; did you mean vip?"),
+        (
+            "in_segment('vіp')",
+            (
+                "in_segment names the unknown segment vіp: it has the character U+0456 "
+                "cyrillic small letter byelorussian-ukrainian i; did you mean vip?"
+            ),
+        ),
         ("in_segment('idea')", "in_segment names idea, which is draft: nobody is in it"),
     ],
 )
