@@ -40,7 +40,7 @@ def resolve(
             or where the limits or priorities changed.
 
     Returns:
-        Figures: identifiers resolved in this run, edges tried one by one, and the largest raw component.
+        Figures: identifiers resolved in this run, edges tried one by one, and those of `measure_raw`.
     """
     inputs = _write_inputs(con, run, rules)
     if full or not _is_comparable(con, inputs):
@@ -51,7 +51,7 @@ def resolve(
         find_touched(con)
         counted = _resolve_touched(con, run, rules, solver)
     write_aliases(con, run)
-    counted["raw_max_component"] = measure_raw(con)
+    counted |= measure_raw(con, rules)
     con.execute("drop view known_customers; drop view known_members")
     return counted
 

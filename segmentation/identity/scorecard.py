@@ -27,6 +27,7 @@ _KEPT = (
     "n_identifiers",
     "n_edges",
     "raw_max_component",
+    "raw_components_over_limit",
     "max_customer_nodes",
     "creates",
     "merges",

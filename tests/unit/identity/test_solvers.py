@@ -49,10 +49,12 @@ def test_a_chain_longer_than_a_customer_is_cut(world, run, catalog, solver):
     for number in range(300):
         world.add("events", device_id=f"d{number}", anonymous_id=f"a{number}")
         world.add("events", device_id=f"d{number}", anonymous_id=f"a{number + 1}")
+    world.add("events", device_id="d", anonymous_id="elsewhere")
     build_candidate(world.con, run, catalog, solver=solver)
-    [(raw, largest, refused)] = world.rows(
-        "select raw_max_component, max_customer_nodes, n_edges_rejected from identity.candidate"
+    [(raw, over, largest, refused)] = world.rows(
+        "select raw_max_component, raw_components_over_limit, max_customer_nodes, n_edges_rejected "
+        "from identity.candidate"
     )
-    assert raw == 601
+    assert (raw, over) == (601, 1)
     assert largest <= catalog.rules.max_nodes
     assert refused >= 601 // catalog.rules.max_nodes
