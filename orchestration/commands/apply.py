@@ -95,6 +95,9 @@ def _show(outcome: Outcome) -> None:
     if outcome.state == "applied_before":
         out.print(f"{name} is live already, as publication {outcome.publication}; nothing was done.")
         return
+    if outcome.state == "nothing_to_do":
+        out.print(f"{name} changes nothing; nothing was done.")
+        return
     if outcome.differences:
         out.print(Text(f"{name} was published, but not as planned:", style="red"))
         for one in outcome.differences:

@@ -46,7 +46,7 @@ class Outcome:
 
     Attributes:
         plan_hash: The plan.
-        state: ``applied``, or ``applied_before`` where there was nothing left to do.
+        state: ``applied``; ``applied_before`` where it was live already; ``nothing_to_do`` where it changes nothing.
         publication: Number of the publication that carried it out.
         changes: Memberships that began or ended by it.
         differences: What was published otherwise than planned, in words; empty where all is exactly as planned.
@@ -110,6 +110,8 @@ def carry_out(
             expected="the plan as strata plan made it, by this version, on the published copy that is there now",
             repair=_PLAN_AGAIN,
         )
+    if not again.has_changes:
+        return Outcome(file.hash, "nothing_to_do", file.base.publication, 0, ())
     _require_guards(again, accepted)
     at_step("checked")
     with warehouse.write() as con:

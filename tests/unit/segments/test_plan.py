@@ -274,6 +274,13 @@ def test_apply_publishes_exactly_the_plan_and_records_who_approved_it(shop: Shop
     assert shop.apply(path).state == "applied_before"
 
 
+def test_a_plan_that_changes_nothing_runs_nothing(shop: Shop, tmp_path: Path) -> None:
+    shop.write_plan(tmp_path / "plan.json")
+    done = shop.apply(tmp_path / "plan.json", run_stage=lambda: pytest.fail("nothing is to be run"))
+    assert (done.state, done.publication) == ("nothing_to_do", 1)
+    assert shop.rows("select * from segments.approvals") == []
+
+
 def test_without_approval_a_run_keeps_what_is_live(shop: Shop, tmp_path: Path) -> None:
     narrow(shop)
     shop.run()
