@@ -75,9 +75,7 @@ def _segment_checks(settings: Settings, problems: list[CatalogProblem], *, overl
         segments.update(catalog.segments)
         usages.extend(usages_in_catalog(catalog.segments, catalog.groups))
         problems.extend(found)
-        problems.extend(
-            check_rules(catalog.segments, catalog.groups, contract.types, contract.required, overlaps=overlaps)
-        )
+        problems.extend(check_rules(catalog, contract.types, contract.required, overlaps=overlaps))
 
     def check_guards() -> None:
         policy = load_policy(folder)

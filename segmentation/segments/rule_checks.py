@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 from segmentation.errors import CatalogProblem
+from segmentation.segments.catalog import Catalog
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import (
     Always,
@@ -49,24 +50,24 @@ _ANY: dict[Kind, object] = {
 
 
 def check_rules(
-    segments: Segments,
-    groups: AllGroups,
-    contract: Contract,
-    required: Collection[str] = (),
-    *,
-    overlaps: bool = False,
+    catalog: Catalog, contract: Contract, required: Collection[str] = (), *, overlaps: bool = False
 ) -> list[CatalogProblem]:
     """Return what is odd about the rules, in the order of files and lines.
 
     Args:
-        segments: The catalog's; those without members are left alone.
-        groups: The catalog's exclusive groups.
+        catalog: Whose rules; retired segments are left alone, and those that depend on each other in a cycle.
         contract: Feature name to column type.
         required: Features that are never null.
         overlaps: Say also what is nothing odd: rules within others, and pairs of one exclusive group that take the
             same customer, each with an example; and how many questions were too hard to decide.
     """
-    return _Checks(segments, groups, contract, frozenset(required)).run(overlaps=overlaps)
+    decided = {key for level in catalog.levels for key in level}
+    segments = {
+        key: segment
+        for key, segment in catalog.segments.items()
+        if key in decided or not segment.definition.is_evaluated
+    }
+    return _Checks(segments, catalog.groups, contract, frozenset(required)).run(overlaps=overlaps)
 
 
 def world_of(segments: Segments, groups: AllGroups, required: Collection[str]) -> World:

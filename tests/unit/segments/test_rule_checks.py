@@ -3,6 +3,7 @@
 import pytest
 
 from segmentation.errors import CatalogProblem
+from segmentation.segments.catalog import read_catalog
 from segmentation.segments.evaluation import holds
 from segmentation.segments.rule_checks import check_rules, world_of
 
@@ -13,8 +14,8 @@ groups:
 
 
 def found(company, *, overlaps: bool = False, required: tuple[str, ...] = ()) -> list[CatalogProblem]:
-    catalog = company.catalog()
-    return check_rules(catalog.segments, catalog.groups, company.types, required, overlaps=overlaps)
+    catalog, _ = read_catalog(company.folder, company.types)
+    return check_rules(catalog, company.types, required, overlaps=overlaps)
 
 
 def said(company, *, overlaps: bool = False, required: tuple[str, ...] = ()) -> list[tuple[str, str]]:
@@ -148,6 +149,14 @@ def test_what_segments_say_about_each_other_counts(company) -> None:
     assert [what.split(":")[0] for _, what in said(company)] == [
         f"the rule of {key} is never true" for key in ("asks", "both", "poor")
     ]
+
+
+def test_of_segments_in_a_cycle_only_the_cycle_is_told(company) -> None:
+    company.write("one", "not in_segment('two')")
+    company.write("two", "in_segment('one') and orders_90d > 3")
+    company.write("three", "in_segment('two') and orders_90d < 3 and plan = 'a'")
+    company.write("four", "orders_90d > 3 and orders_90d < 3")
+    assert [what.split(":")[0] for _, what in said(company)] == ["the rule of four is never true"]
 
 
 def test_what_is_too_hard_is_left_open_and_counted(company) -> None:
