@@ -1,5 +1,7 @@
 """Freezing, killing and rolling back by command: from the decision to what runtime systems are told."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestration.commands.run import one_run
+from orchestration.settings import ROOT
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -98,6 +101,35 @@ def test_beside_another_run_the_decision_stands_and_is_told(ask: Ask, own: Any) 
     assert own.sql("select ended_at from segments.pins") == [(None,)]
     released = ask(data, "unfreeze", "tier_vip", *SIGNED, "--no-run", "--json").json
     assert (released["is_new"], released["run_id"]) == (True, None)
+
+
+def test_of_two_commands_at_once_one_comes_first(ask: Ask, own: Any) -> None:
+    data = own.settings.data
+    commands = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "from orchestration.cli import main; main()",
+                action,
+                "tier_vip",
+                *SIGNED,
+                "--no-run",
+            ],
+            env={**own.environment, "STRATA_LOCK_WAIT_SECONDS": "120"},
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
+        for action in ("freeze", "kill")
+    ]
+    assert [command.wait(300) for command in commands] == [0, 0]
+    pins = own.sql("select kind, ended_reason from segments.pins order by ended_at nulls last")
+    assert sorted(kind for kind, _ in pins) == ["freeze", "kill"]
+    assert [reason is None for _, reason in pins] == [False, True]
+    # Whom the first one held is kept no longer than it holds.
+    held = own.sql("select count(distinct pin_id) from segments.pin_members")
+    assert held == [(1 if pins[-1][0] == "freeze" else 0,)]
+    assert ask(data, "audit", "verify").code == 0
 
 
 def test_what_can_not_be_meant_is_told(ask: Ask, house: Any) -> None:

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segmentation import audit
+from segmentation.erasure.derived_rows import forget_derived_rows
 from segmentation.errors import NotFoundError, StrataError
 from segmentation.identity.rule_book import Signature
 from segmentation.segments.explain import explain
@@ -336,6 +337,26 @@ def test_a_restored_state_goes_on_with_its_pins(tiers, tmp_path) -> None:
     tiers.con.execute("update identity.customers set status = 'erased' where customer_id = 'c_a'")
     restore_state(tiers.con, tmp_path)
     assert tiers.rows("select * from segments.pin_members") == []
+
+
+def test_an_erasure_reaches_whom_a_pin_holds(tiers) -> None:
+    for customer in ("c_a", "c_b", "c_c", "c_d"):
+        tiers.fill("identity.customers", customer_id=customer, status="active")
+    tiers.decide()
+    held = pin(tiers, "freeze", "free").pin
+    assert held.members == 2
+    tiers.con.execute(
+        """
+        create temp table erased_customers as select 'c_c' as customer_id;
+        create temp table erased_nodes (node_id bigint);
+        create temp table erased_values (id_type varchar, raw_value varchar, is_certain boolean);
+        """
+    )
+    forget_derived_rows(tiers.con, "erasure-1", AT)
+    assert tiers.rows("select customer_id from segments.pin_members") == [("c_d",)]
+    tiers.decide(days=1)
+    assert tiers.members("free") == {"c_d"}
+    assert tiers.rows("select customer_id from segments.candidate_pinned") == [("c_d",)]
 
 
 def test_without_pins_the_question_is_the_same(tiers) -> None:
