@@ -9,7 +9,7 @@ from what is live to what the catalog says: neither the way back nor another edi
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,6 @@ def definitions_to_evaluate(con: Connection, folder: Path, contract: Contract | 
     live = read_live(con, folder, contract)
     approvals = read_approvals(con)
 
-    held_units = []
     in_force = read_policy(con)
     weaker = given_way(in_force, policy) if in_force else []
     if in_force and weaker and approver_of_policy(approvals, in_force, policy) is None:
@@ -84,9 +83,8 @@ def definitions_to_evaluate(con: Connection, folder: Path, contract: Contract | 
         weaker = []
     units = find_units(live, catalog)
     approvers = {unit.key: approvals.get((unit.key, unit.base_hash, unit.target_hash)) for unit in units}
-    if policy.approvals.breaking:
-        held_units = [unit for unit in units if unit.change_class == "breaking" and approvers[unit.key] is None]
-    mixed, held_units = mix_catalogs(live, catalog, units, held_units)
+    approved = {unit.key for unit in units if approvers[unit.key] or not policy.approvals.breaking}
+    mixed, held_units = mix_catalogs(live, catalog, units, approved)
     held = [_held_policy(weaker)] if weaker else []
     held += [
         HeldChange(unit.key, change.key, change.what, change.change_class, change.reasons)
@@ -213,21 +211,56 @@ def _hash(catalog: Catalog, segments: Iterable[str], groups: Iterable[str]) -> s
 
 
 def mix_catalogs(
-    live: Catalog, catalog: Catalog, units: tuple[Unit, ...], held: list[Unit]
+    live: Catalog, catalog: Catalog, units: tuple[Unit, ...], approved: Set[str]
 ) -> tuple[Catalog, list[Unit]]:
+    """Return the catalog with what may not go live as it is live, and the units held for it.
+
+    A breaking change that nobody approved is held. What is kept for it can make another change breaking, such as a
+    wider rule where a segment stays that asks who is not in it: the mixture is judged again until nothing more is.
+
+    Args:
+        live: What is live.
+        catalog: What the catalog says.
+        units: What differs between the two.
+        approved: Keys of the units that may go live whatever they do.
+    """
+    held = [unit for unit in units if unit.change_class == "breaking" and unit.key not in approved]
+    mixed = catalog
+    while held:
+        mixed, held = _fit(live, catalog, units, held)
+        keys = {unit.key for unit in held}
+        now = {(one.kind, one.key): one for one in compare_catalogs(live, mixed) if one.change_class == "breaking"}
+        more = [
+            # It waits for what it would do beside what is kept.
+            replace(
+                unit,
+                changes=tuple(now.get((one.kind, one.key), one) for one in unit.changes),
+                change_class="breaking",
+            )
+            for unit in units
+            if unit.key not in keys
+            and unit.key not in approved
+            and any((one.kind, one.key) in now for one in unit.changes)
+        ]
+        if not more:
+            break
+        held += more
+    return mixed, held
+
+
+def _fit(live: Catalog, catalog: Catalog, units: tuple[Unit, ...], held: list[Unit]) -> tuple[Catalog, list[Unit]]:
     """Return the catalog with the held units as they are live, and all units that had to be held for it.
 
     Where a definition that changed leans on one that is held, it is held as well; in the end everything is.
     """
-    if not held:
-        return catalog, []
     held = list(held)
     while True:
         mixed, problems = _put_together(live, catalog, held)
         errors = [problem for problem in problems if problem.severity == "error"]
         if not errors:
             return mixed, held
-        free = [unit for unit in units if unit not in held]
+        keys = {unit.key for unit in held}
+        free = [unit for unit in units if unit.key not in keys]
         if not free:
             raise _unusable(errors[0])
         files = {problem.file for problem in errors}

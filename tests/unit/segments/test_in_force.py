@@ -174,6 +174,42 @@ def test_a_segment_that_moves_between_groups_joins_them_to_one_unit(tiers: Compa
     assert tiers.members("core") == {"c_b"}
 
 
+def test_a_segment_that_grows_waits_where_one_that_it_shrinks_is_kept(tiers: Company) -> None:
+    tiers.write("vip", "mrr_micros >= 100")
+    tiers.write("mail", "not in_segment('vip')")
+    tiers.write("anybody", "is_known")
+    run(tiers)
+    tiers.write("vip", "mrr_micros >= 5")
+    tiers.write("anybody", "true")
+    tiers.remove("mail")
+    catalog = run(tiers, days=1)
+    assert held(catalog) == {("segment:mail", "mail"), ("segment:vip", "vip")}
+    assert tiers.members("mail") == {"c_b", "c_c", "c_d"}
+    assert tiers.members("anybody") == {"c_a", "c_b", "c_c", "c_d"}
+    (vip,) = [one for one in catalog.held if one.subject == "vip"]
+    assert (vip.change_class, vip.reasons) == ("breaking", ("mail asks who is not in vip, so it can lose members",))
+    accept(tiers)
+    assert run(tiers, days=2).held == ()
+    assert (tiers.members("vip"), tiers.members("mail")) == ({"c_a", "c_b"}, set())
+
+
+def test_a_segment_that_grows_waits_where_the_group_within_its_own_is_kept_there(tiers: Company) -> None:
+    perks = "  - {{key: perks, name: Perks, description: More.{parent}}}\n"
+    text = (tiers.folder / "groups.yml").read_text(encoding="utf-8")
+    for key in ("core", "free"):
+        tiers.remove(key)
+    text = text.replace(" default: free,", "")
+    tiers.write_groups(text + perks.format(parent=", parent: tier"))
+    tiers.write("lounge", "is_known", group="perks", precedence=1)
+    tiers.write("bench", "not in_segment('lounge')")
+    run(tiers)
+    assert tiers.members("bench") == {"c_b", "c_c", "c_d"}
+    tiers.write("vip", "mrr_micros >= 5", group="tier", precedence=1)
+    tiers.write_groups(text + perks.format(parent=""))
+    assert ("group:tier", "vip") in held(run(tiers, days=1))
+    assert tiers.members("bench") == {"c_b", "c_c", "c_d"}
+
+
 def test_a_kept_version_that_todays_features_do_not_allow_is_refused(tiers: Company) -> None:
     tiers.write("loyal", "csat_mean > 3")
     run(tiers)
