@@ -26,16 +26,18 @@ STAGE = stage("features")
 
 TABLES = {
     "customer_features": "One wide row per active customer, as of the run: the one table that rules see.",
+    "account_features": "One row per account, as of the run: what rules of account segments see.",
     "feature_freshness": "How old each feature's newest fact is, against the age it may have.",
 }
 
 #: Key of the dbt model that computes the candidate.
 MODEL_KEY = dg.AssetKey(["features", "candidate_customer_features"])
+ACCOUNTS_MODEL_KEY = dg.AssetKey(["features", "candidate_account_features"])
 
 
 @dg.asset(
     **candidate_arguments(STAGE),
-    deps=[MODEL_KEY],
+    deps=[MODEL_KEY, ACCOUNTS_MODEL_KEY],
 )
 def features_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
     """Figures about the computed features, and their stamp: what the gate judges."""

@@ -31,6 +31,7 @@ TABLES = {
     "catalog": "Definitions as they were evaluated.",
     "versions": "Every definition that ever ran.",
     "membership": "Who is in which segment now.",
+    "account_membership": "Which accounts are in which segment of accounts; their customers inherit it.",
     "membership_changes": "Every entry and exit, in order, with its cause.",
     "membership_history": "Who was in which segment, and when.",
     "effective": "The one segment of each exclusive group that a customer is in.",
@@ -42,7 +43,7 @@ TABLES = {
 
 @dg.asset(
     **candidate_arguments(STAGE),
-    deps=[["features", "customer_features"], ["identity", "events"]],
+    deps=[["features", "customer_features"], ["features", "account_features"], ["identity", "events"]],
 )
 def segments_candidate(
     context: dg.AssetExecutionContext, config: SegmentDecision, strata: StrataResource

@@ -17,7 +17,7 @@ from orchestration.dbt_project import target_folder
 from orchestration.settings import ROOT, Settings
 from segmentation.documents import read_document
 from segmentation.errors import NotFoundError
-from segmentation.features.contract import MODEL, FeatureContract, load_contract
+from segmentation.features.contract import ACCOUNTS_MODEL, MODEL, FeatureContract, load_contract
 from segmentation.features.lineage import Table, columns_read
 from segmentation.segments.catalog import load_catalog
 from segmentation.segments.conditions import PURPOSES, features_of
@@ -30,6 +30,7 @@ _READERS = {
     "segments": (),
     "costs": ("cost_pools.yml",),
 }
+_CUSTOMERS, _ACCOUNTS = f"candidate_{MODEL}", f"candidate_{ACCOUNTS_MODEL}"
 #: Features that every rule may depend on without naming them.
 _ALWAYS_READ = ("customer_id", "as_of")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
@@ -79,9 +80,14 @@ def review_fields(settings: Settings) -> FieldReview:
     contract = load_contract(settings.dbt_project)
     models = _compiled_models(settings)
     tables = _tables(settings)
-    read = _features_read(settings, contract)
-    reached = columns_read(models, MODEL, contract.names, tables)
-    needed = columns_read(models, MODEL, read, tables)
+    read, read_of_accounts = _features_read(settings, contract)
+    accounts = contract.accounts.names if contract.accounts and _ACCOUNTS in models else ()
+    reached, needed = (
+        _joined(columns_read(models, _CUSTOMERS, customers, tables), columns_read(models, _ACCOUNTS, of_them, tables))
+        if accounts
+        else columns_read(models, _CUSTOMERS, customers, tables)
+        for customers, of_them in ((contract.names, accounts), (read, read_of_accounts))
+    )
     collected, fields = 0, []
     for source, feed, entity, field, where in _mapped_fields(settings):
         collected += 1
@@ -97,16 +103,24 @@ def review_fields(settings: Settings) -> FieldReview:
     return FieldReview(collected, tuple(fields), tuple(unread))
 
 
-def _features_read(settings: Settings, contract: FeatureContract) -> set[str]:
-    """Return the features that live segments read, by their rules, their consent or their residency."""
-    found = set(_ALWAYS_READ)
+def _joined(one: dict[Table, set[str]], other: dict[Table, set[str]]) -> dict[Table, set[str]]:
+    return {table: one.get(table, set()) | other.get(table, set()) for table in one.keys() | other.keys()}
+
+
+def _features_read(settings: Settings, contract: FeatureContract) -> tuple[set[str], set[str]]:
+    """Return the features of customers and those of accounts that live segments read.
+
+    By their rules, their consent or their residency.
+    """
+    found, of_accounts = set(_ALWAYS_READ), set[str]()
     for segment in load_catalog(settings.catalog, contract).segments.values():
         if not segment.definition.is_evaluated:
             continue
         found.update(features_of(segment.condition) if segment.condition else ())
+        of_accounts.update(features_of(segment.account_condition) if segment.account_condition else ())
         found.update([PURPOSES] if segment.required_purposes else [])
         found.update(["residency_region"] if segment.definition.residency else [])
-    return found
+    return found, of_accounts
 
 
 def _mapped_fields(settings: Settings) -> Iterator[tuple[str, str, str, str, str]]:
@@ -165,11 +179,12 @@ def _texts(tree: ast.Module) -> Iterator[str]:
 def _compiled_models(settings: Settings) -> dict[str, str]:
     folder = target_folder(settings) / "build_features" / "compiled"
     found = {
-        path.stem: path.read_text(encoding="utf-8")
+        # Features are built under the name of their candidate, which is how models name them.
+        f"candidate_{path.stem}" if path.parent.name == "features" else path.stem: path.read_text(encoding="utf-8")
         for path in sorted(folder.glob("*/models/**/*.sql"))
         if not path.parent.name.endswith(".yml")
     }
-    if MODEL not in found:
+    if _CUSTOMERS not in found:
         raise NotFoundError(
             "no run has built the features yet, so nothing says what they are computed from",
             where=str(folder),

@@ -9,6 +9,7 @@ from expectations.truths import Suite, has_rows, holds_nowhere, is_unique
 
 ROWS = "candidate_customer_features"
 FIGURES = "candidate"
+ACCOUNTS = "candidate_account_features"
 
 _MODEL = "correct the model in dbt_project/models that computes it"
 _COUNTS = [
@@ -87,6 +88,17 @@ SUITE = Suite(
             "where schema_fingerprint <> contract_fingerprint",
             expected="the columns and types of customer_features.yml, in its order",
             repair="make model and contract agree in dbt_project/models/features",
+        ),
+        is_unique(
+            "accounts_are_unique", ACCOUNTS, "account_id", repair="find the join in dbt_project that multiplies rows"
+        ),
+        holds_nowhere(
+            "accounts_describe_the_runs_moment",
+            ACCOUNTS,
+            "select as_of, count(*) as n from {batch} "
+            "where as_of <> (select measured.as_of from features.candidate as measured) group by all",
+            expected="every row's as_of is the run's",
+            repair="build the features in the same run: dbt gets as_of from it",
         ),
         holds_nowhere(
             "windows_nest",

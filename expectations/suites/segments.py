@@ -15,6 +15,7 @@ CHANGES = "candidate_changes"
 SIZES = "candidate_sizes"
 LISTS = "candidate_overrides"
 FIGURES = "candidate_summary"
+ACCOUNTS = "candidate_account_membership"
 HELD = "candidate_held"
 PINS = "candidate_pins"
 
@@ -83,6 +84,24 @@ SUITE = Suite(
             where members.via = 'pin'
             """,
             expected="no member of a pinned segment whom the pin does not name",
+            repair=_BUG,
+        ),
+        is_unique("accounts_are_in_a_segment_once", ACCOUNTS, "account_id", "segment_key", repair=_BUG),
+        holds_nowhere(
+            "inherited_members_belong_to_the_account",
+            MEMBERS,
+            """
+            select members.customer_id, members.segment_key from {batch} as members
+            anti join (
+                select belonging.customer_id, accounts.segment_key
+                from identity.customer_accounts as belonging
+                join segments.candidate_account_membership as accounts using (account_id)
+                where belonging.valid_to is null
+                    or belonging.valid_to > (select as_of from segments.candidate_summary)
+            ) as inherited using (customer_id, segment_key)
+            where members.via = 'account'
+            """,
+            expected="an account in the segment behind everybody who inherits it",
             repair=_BUG,
         ),
         is_unique("exclusive_groups_have_one_winner", WINNERS, "customer_id", "group_key", repair=_BUG),

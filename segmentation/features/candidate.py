@@ -17,6 +17,9 @@ from segmentation.warehouse import Connection, quote, transaction
 #: The table that dbt builds.
 CANDIDATE_TABLE = "candidate_customer_features"
 
+#: The table of accounts that it builds from that one.
+ACCOUNTS_CANDIDATE = "candidate_account_features"
+
 #: Features that state when something happened, so that none may lie after the run's moment.
 _PAST_MOMENTS = ("first_seen_at", "first_order_at", "last_order_at", "last_seen_at", "demo_requested_at")
 
@@ -64,7 +67,10 @@ def build_candidate(con: Connection, run: Run, contract: FeatureContract) -> Sta
     """
     ensure_schema(con, "features")
     columns = table_columns(con, "features", CANDIDATE_TABLE)
-    _check_columns(columns, contract)
+    _check_columns(columns, contract, CANDIDATE_TABLE)
+    if contract.accounts is not None:
+        found = table_columns(con, "features", ACCOUNTS_CANDIDATE)
+        _check_columns(found, contract.accounts, ACCOUNTS_CANDIDATE)
     with transaction(con):
         _measure_table(con, run, columns, contract)
         shares = _measure_columns(con, run, contract)
@@ -88,11 +94,11 @@ def build_candidate(con: Connection, run: Run, contract: FeatureContract) -> Sta
     )
 
 
-def _check_columns(columns: dict[str, str], contract: FeatureContract) -> None:
+def _check_columns(columns: dict[str, str], contract: FeatureContract, table: str) -> None:
     if not columns:
         raise CandidateError(
             "dbt has not built the feature table",
-            where=f"features.{CANDIDATE_TABLE}",
+            where=f"features.{table}",
             expected="a dbt build of selector features before this step",
             repair="strata run --from features",
         )
@@ -108,7 +114,7 @@ def _check_columns(columns: dict[str, str], contract: FeatureContract) -> None:
     )
     raise CandidateError(
         f"the feature table does not keep its contract ({details or 'its columns are in another order'})",
-        where=f"features.{CANDIDATE_TABLE}",
+        where=f"features.{table}",
         expected=f"the columns of {contract.path}",
         repair="strata run --from features",
     )

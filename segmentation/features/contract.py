@@ -6,7 +6,7 @@ Look next at `candidate.py`, which holds the built table to this contract.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +20,10 @@ CONTRACT_FILE = Path("models/features/customer_features.yml")
 
 #: Name of the model within that file.
 MODEL = "customer_features"
+
+#: The same of the table that rules over accounts see; a project may be without it.
+ACCOUNTS_FILE = Path("models/features/account_features.yml")
+ACCOUNTS_MODEL = "account_features"
 
 #: Types that a feature may have, by the names dbt uses on every engine, with DuckDB's name for each.
 DUCKDB_TYPES = MappingProxyType(
@@ -71,10 +75,17 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class FeatureContract:
-    """All features, in the order of the table's columns."""
+    """All features, in the order of the table's columns.
+
+    Attributes:
+        path: The file.
+        features: Columns of the table.
+        accounts: The contract of the features of accounts; ``None`` where there are none.
+    """
 
     path: Path
     features: tuple[Feature, ...]
+    accounts: "FeatureContract | None" = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,12 +126,17 @@ def load_contract(dbt_project_dir: Path) -> FeatureContract:
         CatalogProblems: The file is missing, is not YAML, or says things that a contract can't mean; with file and
             line of each.
     """
-    path = dbt_project_dir / CONTRACT_FILE
+    of_accounts = dbt_project_dir / ACCOUNTS_FILE
+    accounts = _read(of_accounts, ACCOUNTS_MODEL) if of_accounts.exists() else None
+    return replace(_read(dbt_project_dir / CONTRACT_FILE, MODEL), accounts=accounts)
+
+
+def _read(path: Path, model: str) -> FeatureContract:
     document = read_document(path)
     refuse(document.problems)
     features: dict[str, Feature] = {}
     problems: list[CatalogProblem] = []
-    for at, column in _columns(document):
+    for at, column in _columns(document, model):
         found = list(_problems_of(document, at, column))
         problems += found
         if found:
@@ -134,16 +150,16 @@ def load_contract(dbt_project_dir: Path) -> FeatureContract:
     return FeatureContract(path=path, features=tuple(features.values()))
 
 
-def _columns(document: Document) -> list[tuple[Location, dict[str, Any]]]:
+def _columns(document: Document, name: str) -> list[tuple[Location, dict[str, Any]]]:
     models = _items(document.content, "models")
     for index, model in enumerate(models):
-        if isinstance(model, dict) and model.get("name") == MODEL:
+        if isinstance(model, dict) and model.get("name") == name:
             at: Location = ("models", index, "columns")
             columns = _items(model, "columns")
             if columns:
                 return [((*at, place), one if isinstance(one, dict) else {}) for place, one in enumerate(columns)]
-            raise CatalogProblems([document.problem(f"model {MODEL} has no columns", at, expected=_EXPECTED)])
-    raise CatalogProblems([document.problem(f"no model {MODEL} is described here", expected=f"a model named {MODEL}")])
+            raise CatalogProblems([document.problem(f"model {name} has no columns", at, expected=_EXPECTED)])
+    raise CatalogProblems([document.problem(f"no model {name} is described here", expected=f"a model named {name}")])
 
 
 def _problems_of(document: Document, at: Location, column: dict[str, Any]) -> Iterator[CatalogProblem]:

@@ -6,12 +6,15 @@ Belongs here: the swap, and how old each published feature is. Does not belong h
 
 from segmentation.contracts import ensure_schema, latest_candidate, mark_published
 from segmentation.errors import CandidateError
-from segmentation.features.candidate import CANDIDATE_TABLE
+from segmentation.features.candidate import ACCOUNTS_CANDIDATE, CANDIDATE_TABLE
 from segmentation.run import Run, StageReport
 from segmentation.warehouse import Connection, count, scalar, swap_table, transaction
 
 #: The table that segment rules, marts and people read.
 PUBLISHED_TABLE = "customer_features"
+
+#: What rules over accounts read; published with it.
+ACCOUNTS_TABLE = "account_features"
 
 
 def publish(con: Connection, run: Run) -> StageReport:
@@ -30,27 +33,28 @@ def publish(con: Connection, run: Run) -> StageReport:
             candidate_id = newest.candidate_id
         else:
             candidate_id = mark_published(con, "features", run)
-            _require_table(con)
-            swap_table(con, "features", CANDIDATE_TABLE, PUBLISHED_TABLE)
+            for candidate, published in ((CANDIDATE_TABLE, PUBLISHED_TABLE), (ACCOUNTS_CANDIDATE, ACCOUNTS_TABLE)):
+                _require_table(con, candidate)
+                swap_table(con, "features", candidate, published)
         _write_freshness(con, run)
     stale = con.execute("select feature from features.feature_freshness where not is_fresh order by feature").fetchall()
     return StageReport(
         candidate_id=candidate_id,
-        rows={PUBLISHED_TABLE: count(con, f"features.{PUBLISHED_TABLE}")},
+        rows={table: count(con, f"features.{table}") for table in (PUBLISHED_TABLE, ACCOUNTS_TABLE)},
         facts={"stale_features": [name for (name,) in stale]},
     )
 
 
-def _require_table(con: Connection) -> None:
+def _require_table(con: Connection, table: str) -> None:
     found = scalar(
         con,
         "select table_type from information_schema.tables where table_schema = 'features' and table_name = ?",
-        [CANDIDATE_TABLE],
+        [table],
     )
     if found != "BASE TABLE":
         raise CandidateError(
             "there is no candidate feature table to publish",
-            where=f"features.{CANDIDATE_TABLE}",
+            where=f"features.{table}",
             expected="the table that dbt built in this run",
             repair="strata run --from features",
         )

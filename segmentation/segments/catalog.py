@@ -19,7 +19,7 @@ from segmentation.segments.catalog_reader import CatalogReader
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import Condition
 from segmentation.segments.definitions import Groups, Segment
-from segmentation.segments.kinds import Contract, TypedFeatures, column_types
+from segmentation.segments.kinds import Contract, TypedFeatures, account_types, column_types
 from segmentation.segments.policy import Policy
 from segmentation.segments.provenance import HeldChange, Provenance
 from segmentation.segments.rule_sql import to_text
@@ -88,7 +88,7 @@ def read_catalog(
 
     A segment whose file can't be meant is left out.
     """
-    reader = CatalogReader(folder, column_types(contract))
+    reader = CatalogReader(folder, column_types(contract), account_types(contract))
     groups = reader.groups()
     segments = reader.segments()
     catalog, crossed = assemble(segments, groups, reader.destinations())
@@ -159,7 +159,7 @@ def _with_hashes(
     done: dict[str, CatalogSegment] = {}
     for key in ordered:
         segment = segments[key]
-        facts = normal_form(segment.definition, segment.condition)
+        facts = normal_form(segment.definition, segment.rule)
         needed = sorted(catalog_checks.needed_segments(segment, segments, groups))
         group = groups.get(segment.definition.group or "")
         decided_by = {
@@ -167,6 +167,8 @@ def _with_hashes(
             "purposes": sorted(segment.required_purposes),
             "is_evaluated": segment.definition.is_evaluated,
             "parent": group.definition.parent if group else None,
+            # Segments of customers say nothing here: what they were decided by stays the same.
+            **({"entity": "account"} if segment.definition.entity == "account" else {}),
             "needs": [done[name].membership_hash for name in needed if name in done],
         }
         done[key] = replace(segment, definition_hash=digest(facts), membership_hash=digest(decided_by))

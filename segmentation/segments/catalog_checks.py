@@ -114,7 +114,7 @@ def _check_default(group: CatalogGroup, segments: Segments) -> Iterator[CatalogP
         what = f"the default {key} of group {group.key} is not an active segment of the group"
         yield CatalogProblem(group.file, group.line, what)
         return
-    if default.condition is not None and default.condition != Always(truth=True):
+    if default.rule is not None and default.condition != Always(truth=True):
         yield CatalogProblem(
             default.file,
             default.line("rule"),

@@ -132,12 +132,7 @@ def read_catalog_facts(con: Connection) -> CatalogFacts:
             "no segments are published yet", where="segments.publications", expected="a run", repair="strata run"
         )
     population = count(con, "features.customer_features")
-    types = dict(
-        con.execute(
-            "select column_name, data_type from information_schema.columns where table_schema = 'features' "
-            "and table_name = 'customer_features' and table_catalog = current_database()"
-        ).fetchall()
-    )
+    types, account_types = (_types(con, table) for table in ("customer_features", "account_features"))
     currency, month, costs = _costs(con)
     members = dict(con.execute("select segment_key, count(*) from segments.membership group by 1").fetchall())
     sizes = _by_key(
@@ -160,7 +155,8 @@ def read_catalog_facts(con: Connection) -> CatalogFacts:
         "destinations, definition from segments.catalog order by group_key nulls last, precedence, segment_key"
     ).fetchall():
         said: dict[str, Any] = json.loads(text)
-        joined, words = clauses_in_words(parse_rule(said["rule"], types)) if said.get("rule") else (None, ())
+        typed = account_types if said.get("entity") == "account" else types
+        joined, words = clauses_in_words(parse_rule(said["rule"], typed)) if said.get("rule") else (None, ())
         found.append(
             SegmentFacts(
                 segment_key=key,
@@ -198,6 +194,15 @@ def read_catalog_facts(con: Connection) -> CatalogFacts:
             )
         )
     return CatalogFacts(last.as_of, population, currency, month, tuple(found))
+
+
+def _types(con: Connection, table: str) -> dict[str, str]:
+    found = con.execute(
+        "select column_name, data_type from information_schema.columns where table_schema = 'features' "
+        "and table_name = ? and table_catalog = current_database()",
+        [table],
+    )
+    return dict(found.fetchall())
 
 
 def _costs(con: Connection) -> tuple[str, date | None, dict[str, int]]:

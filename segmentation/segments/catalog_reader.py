@@ -13,7 +13,7 @@ from segmentation.documents import Document, Model, read_document
 from segmentation.errors import CatalogProblem, CatalogProblems, did_you_mean
 from segmentation.identity.purposes import PURPOSES_FILE, load_purposes
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
-from segmentation.segments.conditions import PURPOSES, Condition, Listed, leaves
+from segmentation.segments.conditions import PURPOSES, Condition, Listed, leaves, segments_of
 from segmentation.segments.definitions import Groups, Segment
 from segmentation.segments.faults import RuleError
 from segmentation.segments.kinds import Contract
@@ -28,9 +28,9 @@ DESTINATIONS_FILE = "destinations.yml"
 class CatalogReader:
     """Reads the files of one catalog folder and collects what is wrong with them."""
 
-    def __init__(self, folder: Path, contract: Contract) -> None:
+    def __init__(self, folder: Path, contract: Contract, accounts: Contract) -> None:
         self._folder = folder
-        self._contract = contract
+        self._contracts = {"customer": contract, "account": accounts}
         self.problems: list[CatalogProblem] = []
         self._purposes = self._load_purposes()
 
@@ -108,9 +108,12 @@ class CatalogReader:
                     repair="rename the file or the key",
                 )
             )
+        rule = self._condition(definition, document, file)
+        of_accounts = definition.entity == "account"
         return CatalogSegment(
             definition=definition,
-            condition=self._condition(definition, document, file),
+            condition=None if of_accounts else rule,
+            account_condition=rule if of_accounts else None,
             listings=self._listings(definition, file, lambda *place: document.place(place).line),
             required_purposes=self._required_purposes(definition, document, file),
             file=file,
@@ -128,7 +131,7 @@ class CatalogReader:
         if definition.rule is None:
             return None
         try:
-            condition = parse_rule(definition.rule, self._contract)
+            condition = parse_rule(definition.rule, self._contracts[definition.entity])
         except RuleError as error:
             for fault in error.faults:
                 place = document.within(("rule",), fault.line, fault.column)
@@ -144,6 +147,10 @@ class CatalogReader:
                 )
             return None
         self._check_asked_purposes(condition, document, file)
+        if definition.entity == "account" and segments_of(condition):
+            what = "a rule over accounts can't ask for in_segment, which is about customers"
+            line = document.place(("rule",)).line
+            self.problems.append(CatalogProblem(file, line, what, expected="features of accounts alone"))
         return condition
 
     def _check_asked_purposes(self, condition: Condition, document: Document, file: str) -> None:
@@ -179,13 +186,15 @@ class CatalogReader:
         condition = None
         if definition.rule is not None:
             try:
-                condition = parse_rule(definition.rule, self._contract)
+                condition = parse_rule(definition.rule, self._contracts[definition.entity])
             except RuleError as error:
                 self.problems += [fault.problem(file) for fault in error.faults]
         now = {name for name in definition.consent.purposes if self._purposes is None or self._purposes.get(name, True)}
+        of_accounts = definition.entity == "account"
         return CatalogSegment(
             definition=definition,
-            condition=condition,
+            condition=None if of_accounts else condition,
+            account_condition=condition if of_accounts else None,
             listings=self._listings(definition, file, lambda *_place: line),
             required_purposes=tuple(sorted({*purposes, *now})),
             file=file,

@@ -189,8 +189,8 @@ def _changed(
 
 
 def _segment_differences(before: CatalogSegment, after: CatalogSegment) -> Iterator[Difference]:
-    was = normal_form(before.definition, before.condition)
-    now = normal_form(after.definition, after.condition)
+    was = normal_form(before.definition, before.rule)
+    now = normal_form(after.definition, after.rule)
     both_idle = not before.definition.is_evaluated and not after.definition.is_evaluated
     # A key that is left out of the normal form says nothing, as if it were null.
     for name in sorted({*was, *now}):
@@ -339,6 +339,6 @@ def _is_within(catalog: Catalog, segment: CatalogSegment, other: CatalogSegment)
 
 def deciding_form(segment: CatalogSegment) -> dict[str, Any]:
     """Return what of a segment a person approves: all that is not descriptive, and the consent that it asks for."""
-    facts = normal_form(segment.definition, segment.condition)
+    facts = normal_form(segment.definition, segment.rule)
     decisive = {name: value for name, value in facts.items() if name not in DESCRIPTIVE}
     return {**decisive, "required_purposes": sorted(segment.required_purposes)}

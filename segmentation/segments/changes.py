@@ -186,7 +186,8 @@ select
     case when m.is_entry then 'enter' else 'exit' end as change,
     [{causes}][m.cause_rank + 1] as cause,
     p.segment_version,
-    case when p.pin_id is not null then 'pin' when m.is_listed then 'include' else 'rule' end as via,
+    case when p.pin_id is not null then 'pin' when m.is_listed then 'include'
+        when p.is_account then 'account' else 'rule' end as via,
     m.change_number
 from segments.candidate_moves as m
 inner join segments.candidate_places as p on m.place = p.place

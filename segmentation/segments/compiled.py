@@ -18,11 +18,12 @@ class CatalogSegment:
 
     Attributes:
         definition: What its file says.
-        condition: Its rule, typed; ``None`` for a list.
+        condition: Its rule over customers, typed; ``None`` for a list and for a segment of accounts.
         listings: Its inclusion and exclusion lists, entry by entry.
         required_purposes: Purposes a member must have consented to: those whose lawful basis is consent.
         file: Its file, from the catalog folder's name on.
         places: Line of each key in the file.
+        account_condition: Its rule over accounts, where it is a segment of accounts.
         definition_hash: Same for definitions that mean the same; see ``definition_hash``.
         membership_hash: Same as long as membership is decided the same way, segments it depends on included.
         policy_limits: What the policy limits beside the definition's own guards; the stricter of both holds.
@@ -34,6 +35,7 @@ class CatalogSegment:
     required_purposes: tuple[str, ...]
     file: str
     places: dict[str, int]
+    account_condition: Condition | None = None
     definition_hash: str = ""
     membership_hash: str = ""
     policy_limits: Limits = field(default_factory=Limits)
@@ -42,6 +44,11 @@ class CatalogSegment:
     def key(self) -> str:
         """The segment's key."""
         return self.definition.key
+
+    @property
+    def rule(self) -> Condition | None:
+        """Its rule, over customers or over accounts; ``None`` for a list."""
+        return self.condition if self.account_condition is None else self.account_condition
 
     @property
     def limits(self) -> Limits:

@@ -9,6 +9,7 @@ exclusion lists; then inclusion lists; then the rule.
 from collections.abc import Iterator, Mapping
 
 from segmentation.run import Run
+from segmentation.segments.accounts import decide_accounts, inherits_sql
 from segmentation.segments.catalog import Catalog
 from segmentation.segments.compiled import CatalogSegment
 from segmentation.segments.masks import WORD_BITS, any_bit_sql, bits_of, has_bit_sql, word_count, words_sql
@@ -30,6 +31,7 @@ select
     coalesce(n.group_key, c.group_key) as moving_group_key,
     n.precedence,
     list_contains($defaults::varchar[], k.segment_key) as is_default,
+    coalesce(n.definition ->> '$.entity' = 'account', false) as is_account,
     coalesce(n.is_expired, false) as is_expired,
     coalesce(n.is_decision_changed, true) as is_decision_changed,
     cast($publication_seq as bigint) as publication_seq,
@@ -102,6 +104,7 @@ def decide(con: Connection, run: Run, catalog: Catalog, publication_seq: int) ->
     live = {key: segment for key, segment in catalog.segments.items() if is_live(segment, run)}
     _drop_views(con)
     pins = resolve_pins(con, catalog, live)
+    decide_accounts(con, run, live.values())
     places = _write_places(con, catalog, live, publication_seq, pins)
     con.execute(f"create table segments.candidate_masks as {_Query(catalog, live, places, pins).masks()}")
     _create_views(con, catalog, live, places)
@@ -194,6 +197,8 @@ class _Query:
             if "exclude" in sides:
                 conditions.append(f"customer_id not in ({_listed(key, 'exclude')})")
             rule = "false" if segment.condition is None else to_sql(segment.condition, self._is_member)
+            if segment.account_condition is not None:
+                rule = inherits_sql(key)
             listed = f"customer_id in ({_listed(key, 'include')})"
             if "include" in sides:
                 included[self._places[key]] = " and ".join([f"({rule}) is not true", listed, *conditions])
@@ -300,7 +305,7 @@ def _create_views(
         _VIEWS.format(
             claimed=has_bit_sql(claimed, "p"),
             via="case when p.pin_id is not null then 'pin' "
-            f"when {has_bit_sql(included, 'p')} then 'include' else 'rule' end",
+            f"when {has_bit_sql(included, 'p')} then 'include' when p.is_account then 'account' else 'rule' end",
             member=has_bit_sql(member, "p"),
             has_losers=any_bit_sql([f"({lost[word]} & {rivals[word]})" for word in words]),
             lost=has_bit_sql(lost, "l"),

@@ -171,7 +171,9 @@ class Segment(_Model):
     key: Key = Field(description="The segment's name in every system; never used again for something else.")
     name: Text
     description: Text
-    entity: Literal["customer"] = "customer"
+    entity: Literal["customer", "account"] = Field(
+        "customer", description="Whose features the rule reads; members of an account's segment are its customers."
+    )
     owner: Owner | None = None
     objective: Objective | None = None
     action: Text | None = Field(None, description="What is done for or about its members.")
@@ -231,6 +233,8 @@ class Segment(_Model):
 
     @model_validator(mode="after")
     def _kind_fits(self) -> Self:
+        if self.entity == "account" and self.kind != "rule":
+            raise ValueError("a segment of accounts is of kind rule: lists name customers")
         has_rule = bool(self.rule and self.rule.strip())
         if self.kind == "list" and (has_rule or not self.include):
             raise ValueError("a list has entries under include and no rule")

@@ -77,6 +77,8 @@ def _claim(segment: CatalogSegment) -> Condition:
             raise _refusal(segment, f"{side} names customers, whom edges don't know by name", side)
     if definition.expires_on:
         raise _refusal(segment, f"it ends on {definition.expires_on}, and an edge has no calendar", "expires_on")
+    if segment.account_condition is not None:
+        raise _refusal(segment, "it is decided by account, and an edge knows customers alone", "entity")
     if segment.condition is None:
         raise _refusal(segment, "it has no rule that can be read", "rule")
     consents = [Listed(Feature(PURPOSES, Kind.STRINGS), purpose) for purpose in segment.required_purposes]

@@ -172,6 +172,7 @@ class _Facts:
             "where customer_id = ? order by all",
             self.customer_id,
         )
+        self.account_types, self.accounts = _account_rows(con, self.customer_id, self.row["as_of"])
         self.merged_ids: list[str] = []
         self.identity = self._identity(con, asked_for)
         self.pins = published_pins(con)
@@ -188,6 +189,13 @@ class _Facts:
             else set()
         )
 
+    def by_account(self, rule: str) -> tuple[list[str], Clause | None]:
+        """Return the customer's accounts and a rule's truth for the first, which is one where it holds if any is."""
+        condition = parse_rule(rule, self.account_types)
+        told = [(row["account_id"], explain_condition(condition, row, ())) for row in self.accounts]
+        told.sort(key=lambda one: (not one[1].truth, one[0]))
+        return [account for account, _ in told], told[0][1] if told else None
+
     def _identity(self, con: Connection, asked_for: str) -> dict[str, object]:
         merged = self.merged_ids
         if table_exists(con, "identity", "customer_aliases"):
@@ -197,6 +205,25 @@ class _Facts:
             ).fetchall()
             merged.extend(row[0] for row in found)
         return {"is_alias": asked_for != self.customer_id, "merged_ids": merged}
+
+
+def _account_rows(con: Connection, customer_id: str, as_of: datetime) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Return the types of the features of accounts, and those of the customer's accounts."""
+    if not (table_exists(con, "features", "account_features") and table_exists(con, "identity", "customer_accounts")):
+        return {}, []
+    types = con.execute(
+        "select column_name, data_type from information_schema.columns where table_schema = 'features' "
+        "and table_name = 'account_features' and table_catalog = current_database()"
+    ).fetchall()
+    rows = _rows(
+        con,
+        "select * from features.account_features where account_id in ("
+        "select account_id from identity.customer_accounts where customer_id = $1 and valid_from <= $2 "
+        "and (valid_to is null or valid_to > $2)) order by account_id",
+        customer_id,
+        as_of,
+    )
+    return dict(types), rows
 
 
 def _current_id(con: Connection, asked_for: str) -> str:
@@ -233,8 +260,10 @@ def _definitions(con: Connection, segment_key: str | None) -> list[dict[str, Any
 def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
     key, definition = row["segment_key"], json.loads(row["definition"])
     member = facts.membership.get(key)
-    clauses = None
-    if definition["rule"] is not None:
+    clauses, accounts = None, None
+    if definition["entity"] == "account":
+        accounts, clauses = facts.by_account(definition["rule"])
+    elif definition["rule"] is not None:
         condition = parse_rule(definition["rule"], facts.types)
         clauses = explain_condition(condition, facts.row, facts.membership.keys())
     consented = facts.row.get("consented_purposes") or []
@@ -263,6 +292,7 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
             pin=pin.sentence if pin else None,
             is_pinned_to=pin is not None and pin.pin_id in facts.pinned_to,
             winner_pin=winning.sentence if winning else None,
+            accounts=accounts,
         )
     )
     return SegmentExplanation(

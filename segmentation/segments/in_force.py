@@ -21,7 +21,7 @@ from segmentation.segments.catalog_reader import CatalogReader
 from segmentation.segments.change_classes import DefinitionChange, compare_catalogs, deciding_form, heaviest
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.definitions import Group
-from segmentation.segments.kinds import Contract, TypedFeatures, column_types
+from segmentation.segments.kinds import Contract, TypedFeatures, account_types, column_types
 from segmentation.segments.policy import Policy, given_way, join, load_policy
 from segmentation.segments.provenance import CATALOG_AUTHOR, ChangeClass, HeldChange, Provenance
 from segmentation.segments.publications import latest_publication
@@ -119,7 +119,7 @@ def read_live(con: Connection, folder: Path, contract: Contract | TypedFeatures)
     Raises:
         CandidateError: A published definition can't be brought back, such as one whose feature is gone.
     """
-    reader = CatalogReader(folder, column_types(contract))
+    reader = CatalogReader(folder, column_types(contract), account_types(contract))
     segments: dict[str, CatalogSegment] = {}
     rows = con.execute(
         "select segment_key, definition, catalog_file, coalesce(catalog_line, 1), coalesce(purposes, []) "

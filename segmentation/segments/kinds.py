@@ -27,6 +27,11 @@ def column_types(contract: Contract | TypedFeatures) -> Contract:
     return contract if isinstance(contract, Mapping) else contract.types
 
 
+def account_types(contract: Contract | TypedFeatures) -> Contract:
+    """Return the same of the features of accounts; empty where the contract has none."""
+    return getattr(getattr(contract, "accounts", None), "types", {})
+
+
 class Kind(StrEnum):
     """The kinds of values that the rule language tells apart."""
 

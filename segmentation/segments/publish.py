@@ -128,6 +128,27 @@ STEPS: dict[str, tuple[str, ...] | Callable[[Connection, Run], None]] = {
         select *, $run_id as run_id, $recorded_at as recorded_at from segments.candidate_overrides
         """,
     ),
+    "accounts": (
+        """
+        delete from segments.account_membership as m
+        where not exists (
+            select 1 from segments.candidate_account_membership as c
+            where c.account_id = m.account_id and c.segment_key = m.segment_key
+        )
+        """,
+        """
+        update segments.account_membership as m set segment_version = n.segment_version
+        from segments.candidate_catalog as n
+        where m.segment_key = n.segment_key and m.segment_version <> n.segment_version
+        """,
+        """
+        insert into segments.account_membership
+        select c.account_id, c.segment_key, n.segment_version, $as_of, $run_id, $recorded_at
+        from segments.candidate_account_membership as c
+        inner join segments.candidate_catalog as n on c.segment_key = n.segment_key
+        anti join segments.account_membership as m on c.account_id = m.account_id and c.segment_key = m.segment_key
+        """,
+    ),
     # What waits, and the policy in force where it differs from the one before.
     "approvals": (
         "delete from segments.held_changes",

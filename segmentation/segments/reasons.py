@@ -4,8 +4,8 @@ Belongs here: which of several circumstances decided. Does not belong here: coll
 
 Reasons are ``rule``, ``include``, ``exclude``, ``consent``, ``residency``, ``pin`` (people hold the segment, whatever
 its rule says), ``group`` (another segment of the exclusive group won), ``parent`` (in no segment of the parent group),
-``rule_false``, ``not_listed``, ``not_evaluated`` (draft, retired or expired) and ``pending`` (features changed since
-membership was published).
+``rule_false``, ``not_listed``, ``account`` (inherited from one), ``no_account`` (there is none to inherit from),
+``not_evaluated`` (draft, retired or expired) and ``pending`` (features changed since membership was published).
 """
 
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ class Circumstances:
         pin: What holds the segment, in words; ``None`` where its rule decides.
         is_pinned_to: Whether that holds the customer.
         winner_pin: What holds the winner, in words.
+        accounts: Of a segment of accounts, the customer's accounts, first the one that ``clauses`` are about.
     """
 
     catalog_row: dict[str, Any]
@@ -49,6 +50,7 @@ class Circumstances:
     pin: str | None = None
     is_pinned_to: bool = False
     winner_pin: str | None = None
+    accounts: list[str] | None = None
 
 
 def find_reason(found: Circumstances) -> Reason:
@@ -75,13 +77,25 @@ def _inside(found: Circumstances, *, decided: bool) -> Reason:
         return "pending", f"is a member as published; {_PENDING}"
     if found.member_via == "include":
         return "include", "is a member because an inclusion list names the customer"
+    if found.accounts:
+        return "account", f"is a member, inherited from account {found.accounts[0]}, for which the rule holds"
     return "rule", "is a member because the rule holds"
 
 
 def _unclaimed(found: Circumstances) -> Reason:
+    if found.accounts is not None:
+        return _uninherited(found.accounts, found.clauses)
     if found.clauses is None:
         return "not_listed", "is not a member because no list names the customer"
     return "rule_false", f"is not a member because this does not hold: {_first_failure(found.clauses)}"
+
+
+def _uninherited(accounts: list[str], clauses: Clause | None) -> Reason:
+    if not accounts or clauses is None:
+        return "no_account", "is not a member because the customer belongs to no account"
+    failure = _first_failure(clauses)
+    whose = f"account {accounts[0]}" if len(accounts) == 1 else f"any of its accounts, for one {accounts[0]}"
+    return "rule_false", f"is not a member because this does not hold for {whose}: {failure}"
 
 
 def _outside(found: Circumstances) -> Reason:

@@ -224,3 +224,13 @@ create table if not exists segments.publication_segments (
     run_id varchar not null,
     recorded_at timestamp not null
 );
+
+-- Which accounts are in which segment of accounts; their customers are in segments.membership, via account.
+create table if not exists segments.account_membership (
+    account_id varchar not null,
+    segment_key varchar not null,
+    segment_version integer not null,
+    entered_at timestamp not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);

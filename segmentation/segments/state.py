@@ -23,6 +23,7 @@ STATE_TABLES = (
     "membership",
     "effective",
     "conflicts",
+    "account_membership",
     "membership_changes",
     "membership_history",
     "sizes_daily",

@@ -120,9 +120,9 @@ def refuse_used_keys(con: Connection, catalog: Catalog) -> None:
 
 
 def _means_the_same(segment: CatalogSegment, grave: Tombstone) -> bool:
-    now = normal_form(segment.definition, segment.condition)
+    now = normal_form(segment.definition, segment.rule)
     # A list has no rule: what it lists is data, so its name says which segment it is.
-    names = (*_MEANING, "name") if segment.condition is None else _MEANING
+    names = (*_MEANING, "name") if segment.rule is None else _MEANING
     return all(now.get(name) == grave.definition.get(name) for name in names)
 
 

@@ -30,6 +30,7 @@ VALUES = {
 DEFAULTS = {"BIGINT": "0", "VARCHAR": "'x'", "BOOLEAN": "true"}
 
 ROWS = "features.candidate_customer_features"
+ACCOUNTS = "features.candidate_account_features"
 MISTAKES = {
     "features_are_measured": "delete from features.candidate",
     "customers_have_features": f"delete from {ROWS}",
@@ -45,6 +46,8 @@ MISTAKES = {
     "scores_lie_between_1_and_5": f"update {ROWS} set recency_score = 6",
     "who_ordered_is_scored": f"update {ROWS} set monetary_score = null",
     "no_purpose_is_claimed_without_consent": "update identity.customer_consents set is_allowed = false",
+    "accounts_are_unique": f"insert into {ACCOUNTS} select * from {ACCOUNTS} limit 1",
+    "accounts_describe_the_runs_moment": f"update {ACCOUNTS} set as_of = timestamp '2026-10-31'",
     "facts_are_recent": "update intermediate.int_features__freshness set max_event_at = timestamp '2026-10-01'",
 }
 
@@ -59,6 +62,10 @@ def good(con: Connection, root: Path) -> Connection:
         if name != "customer_id"
     )
     con.execute(f"create table {ROWS} as select 'c_' || i as customer_id, {values} from range(3) as r(i)")
+    con.execute(
+        f"create table {ACCOUNTS} as select 'a_' || i as account_id, timestamp '2026-11-01' as as_of "
+        "from range(2) as r(i)"
+    )
     con.execute(
         "insert into features.candidate select 3, 3, 3, 0, 0, timestamp '2026-11-01', timestamp '2026-11-01', "
         "timestamp '2026-11-01', 0, 'same', 'same', 'run-1', timestamp '2026-11-01'"

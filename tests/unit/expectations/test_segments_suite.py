@@ -45,6 +45,10 @@ MISTAKES = {
         f"insert into {MEMBERS} values ('c_3', 'vip', 'pin'); "
         "insert into segments.candidate_pinned values ('vip', 'c_3')"
     ),
+    "accounts_are_in_a_segment_once": (
+        "insert into segments.candidate_account_membership select unnest(['a_1', 'a_1']), 'vip'"
+    ),
+    "inherited_members_belong_to_the_account": f"insert into {MEMBERS} values ('c_2', 'core', 'account')",
     "membership_is_stable": f"update {SIZES} set members_before = 200, entering = 0, leaving = 70, members_after = 130",
     "listed_customers_are_known": "update segments.candidate_overrides set status = 'unknown'",
     "changes_are_approved": (
@@ -83,6 +87,10 @@ def good(con: Connection) -> Connection:
         create table segments.candidate_overrides as
             select 'vip' as segment_key, 'c_3' as customer_id, 'exclude' as side, 'applied' as status,
                 date '2026-12-01' as until_date, 'lists.csv:2' as listed_in;
+        create table segments.candidate_account_membership (account_id varchar, segment_key varchar);
+        create table segments.candidate_summary as select timestamp '2026-11-01' as as_of;
+        create schema identity;
+        create table identity.customer_accounts (customer_id varchar, account_id varchar, valid_to timestamp);
         create table segments.candidate_held (
             unit_key varchar, subject varchar, what varchar, change_class varchar, reasons varchar[]
         );

@@ -31,11 +31,15 @@ def build(con: Connection, contract: FeatureContract) -> Build:
     con.execute("insert into intermediate.int_features__freshness values ('support', timestamp '2026-01-01')")
 
     def build(*customers: str, **features: object) -> None:
-        for kind in con.execute(
-            "select replace(table_type, 'BASE ', '') from information_schema.tables "
-            "where table_schema = 'features' and table_name = 'candidate_customer_features'"
+        for name, kind in con.execute(
+            "select table_name, replace(table_type, 'BASE ', '') from information_schema.tables "
+            "where table_schema = 'features' and table_name in "
+            "('candidate_customer_features', 'candidate_account_features')"
         ).fetchall():
-            con.execute(f"drop {kind[0]} features.candidate_customer_features")
+            con.execute(f"drop {kind} features.{name}")
+        assert contract.accounts
+        of_accounts = ", ".join(f"{name} {type_}" for name, type_ in contract.accounts.types.items())
+        con.execute(f"create table features.candidate_account_features ({of_accounts})")
         columns = ", ".join(f"{name} {type_}" for name, type_ in contract.types.items())
         con.execute(f"create table features.candidate_customer_features ({columns})")
         for customer_id in customers:

@@ -30,7 +30,7 @@ def test_the_candidate_takes_the_published_name(
     stamped = build_candidate(con, run, contract)
     report = publish(con, run)
     assert report.candidate_id == stamped.candidate_id
-    assert report.rows == {"customer_features": 2}
+    assert report.rows == {"customer_features": 2, "account_features": 0}
     assert published(con) == ["c_1", "c_2"]
     newest = latest_candidate(con, "features", published=True)
     assert newest is not None
@@ -73,6 +73,37 @@ def test_another_runs_candidate_is_not_published(
     with pytest.raises(CandidateError, match="not this run's"):
         publish(con, run)
     assert published(con) == ["c_1"]
+
+
+def test_accounts_are_published_with_customers_or_not_at_all(
+    con: Connection, run: Run, contract: FeatureContract, build: Build
+) -> None:
+    def accounts() -> list[tuple[str]]:
+        return con.execute("select account_id from features.account_features").fetchall()
+
+    build("c_1")
+    con.execute("insert into features.candidate_account_features (account_id, as_of) values ('a_1', now()::timestamp)")
+    build_candidate(con, run, contract)
+    publish(con, run)
+    assert accounts() == [("a_1",)]
+    build("c_2")
+    later = replace(run, run_id="run-2")
+    build_candidate(con, later, contract)
+    con.execute("drop table features.candidate_account_features")
+    with pytest.raises(CandidateError, match="no candidate feature table"):
+        publish(con, later)
+    assert (accounts(), published(con)) == ([("a_1",)], ["c_1"])
+
+
+@pytest.mark.parametrize("change", ["drop column seats", "add column x bigint", "alter column seats type varchar"])
+def test_accounts_keep_their_contract(
+    con: Connection, run: Run, contract: FeatureContract, build: Build, change: str
+) -> None:
+    build("c_1")
+    con.execute(f"alter table features.candidate_account_features {change}")
+    with pytest.raises(CandidateError, match="does not keep its contract") as refused:
+        build_candidate(con, run, contract)
+    assert refused.value.where == "features.candidate_account_features"
 
 
 def test_nothing_is_published_without_a_candidate(con: Connection, run: Run) -> None:

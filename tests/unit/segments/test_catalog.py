@@ -318,7 +318,8 @@ def test_the_schema_for_editors_knows_every_key(company) -> None:
         ({"cost_ceiling": "{}"}, "true", "a cost_ceiling gives per_month, per_member, or both"),
         ({"cost_ceiling": "{per_month: 0}"}, "true", "cost_ceiling.per_month: input should be greater than 0"),
         ({"cost_ceiling": "{per_month: 0.0000001}"}, "true", "no more than 6 decimal places"),
-        ({"entity": "account"}, "true", "input should be 'customer'"),
+        ({"entity": "account", "kind": "hybrid", "include": "[{customer: c_1, reason: x}]"}, "true", "lists name"),
+        ({"entity": "household"}, "true", "input should be 'customer' or 'account'"),
     ],
 )
 def test_kinds_and_lists_fit(company, keys: dict, rule: str | None, what: str) -> None:
