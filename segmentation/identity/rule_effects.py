@@ -56,7 +56,7 @@ def name_causes(con: Connection) -> None:
     A merge follows from a link between identifiers of the two customers; a split or an unmerge from a separation of
     them.
     """
-    if not has_rows(con, "operator_links") and not has_rows(con, "operator_bars"):
+    if not any(has_rows(con, table) for table in ("operator_links", "operator_bars", "match_bars")):
         return
     con.execute(
         "create or replace temp table rule_events as "
