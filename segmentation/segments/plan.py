@@ -18,6 +18,7 @@ from segmentation.run import Run
 from segmentation.segments.approvals import Step
 from segmentation.segments.candidate import build_candidate
 from segmentation.segments.catalog import Catalog, digest, load_catalog
+from segmentation.segments.change_classes import DefinitionChange, Difference
 from segmentation.segments.in_force import (
     POLICY,
     Unit,
@@ -29,6 +30,7 @@ from segmentation.segments.in_force import (
     with_policy,
 )
 from segmentation.segments.kinds import Contract, TypedFeatures
+from segmentation.segments.listed_entries import LISTS, show_lists
 from segmentation.segments.plan_sections import PlanContext, PlanSection, Section
 from segmentation.segments.policy import Policy, given_way, load_policy
 from segmentation.segments.publications import latest_publication
@@ -141,11 +143,19 @@ class Plan:
         }
 
 
-def _change_facts(change: Any) -> dict[str, Any]:
+def _change_facts(change: DefinitionChange) -> dict[str, Any]:
     facts = asdict(change)
     facts["class"] = facts.pop("change_class")
-    for difference in facts["differences"]:
-        difference["class"] = difference.pop("change_class")
+    facts["differences"] = [_difference_facts(difference) for difference in change.differences]
+    return facts
+
+
+def _difference_facts(difference: Difference) -> dict[str, Any]:
+    facts = asdict(difference)
+    facts["class"] = facts.pop("change_class")
+    if difference.name in LISTS:
+        before, after = show_lists(difference)
+        facts |= {"before": asdict(before), "after": asdict(after)}
     return facts
 
 

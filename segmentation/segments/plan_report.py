@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from segmentation.segments.change_classes import DefinitionChange, Difference
+from segmentation.segments.listed_entries import LISTS, show_lists
 from segmentation.segments.plan import Plan
 from segmentation.segments.plan_sections import Column, Section
 
@@ -72,7 +73,13 @@ def describe_change(change: DefinitionChange) -> str:
 
 
 def diff_lines(difference: Difference) -> list[str]:
-    """Return one key's difference as lines of a diff."""
+    """Return one key's difference as lines of a diff; of a list, the entries that come and go."""
+    if difference.name in LISTS:
+        return [
+            f"{sign} {difference.name}, {len(side.moved):,} of {_counted(side.entries, 'entry')}: {_value(side.moved)}"
+            for sign, side in zip("-+", show_lists(difference), strict=True)
+            if side.moved
+        ]
     sides = (("-", difference.before), ("+", difference.after))
     # A key that said nothing has no line: what is new reads as what it says.
     return [f"{sign} {difference.name}: {_value(value)}" for sign, value in sides if value not in (None, [], {})]
@@ -81,22 +88,10 @@ def diff_lines(difference: Difference) -> list[str]:
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         value = {key: one for key, one in value.items() if one not in (None, [], {})}
-    elif isinstance(value, list):
-        value = [_trimmed(one) for one in value]
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
     # One line, which can't end the block of code that a report puts it in.
     text = " ".join(text.split()).replace("```", "(ticks)")
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} … ({len(text):,} characters)"
-
-
-def _trimmed(value: Any) -> Any:
-    """Return an entry of a list as people wrote it; whom a list names is no part of a report."""
-    if not isinstance(value, dict):
-        return value
-    shown = {key: one for key, one in value.items() if one not in (None, "", [], {})}
-    if isinstance(shown.get("identifier"), dict):
-        shown["identifier"] = f"({shown['identifier'].get('type')})"
-    return shown
 
 
 def _definitions(plan: Plan) -> list[str]:
@@ -154,4 +149,5 @@ def _escape(text: str) -> str:
 
 
 def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"

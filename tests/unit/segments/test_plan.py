@@ -18,6 +18,7 @@ from segmentation.segments.application import Outcome, carry_out
 from segmentation.segments.approvals import Approver
 from segmentation.segments.candidate import build_candidate
 from segmentation.segments.in_force import definitions_to_evaluate
+from segmentation.segments.listed_entries import show_lists
 from segmentation.segments.plan import Plan, make_plan
 from segmentation.segments.plan_file import PlanError, plan_hash, read_plan, write_plan
 from segmentation.segments.plan_report import render_markdown, summarise
@@ -255,6 +256,35 @@ def test_the_report_reads_as_markdown_and_lets_no_text_be_markup(shop: Shop) -> 
     assert "- rule: mrr_micros >= 100\n  + rule: mrr_micros >= 200" in text
     assert text.count("```") % 2 == 0
     assert "<img" not in "".join(text.split("```")[::2])
+
+
+def test_whom_a_list_names_and_why_is_in_neither_the_file_nor_the_report(shop: Shop, tmp_path: Path) -> None:
+    def entry(address: str, until: str = "2027-01-01") -> str:
+        return f"{{identifier: {{type: email, value: {address}}}, reason: she rang about her divorce, until: {until}}}"
+
+    old, kept, new = "old@mail.example", "kept@mail.example", "new@mail.example"
+    shop.company.write("asked", "is_known", exclude=f"[{entry(old)}, {entry(kept)}, {entry('moved@mail.example')}]")
+    shop.run()
+    shop.company.write(
+        "asked", "is_known", exclude=f"[{entry(kept)}, {entry('moved@mail.example', '2028-01-01')}, {entry(new)}]"
+    )
+    shop.company.write("guests", None, kind="list", include="[{customer: c_d, reason: her divorce}]")
+    found = shop.write_plan(tmp_path / "plan.json")
+    report = render_markdown(found, "0" * 64)
+    written = (tmp_path / "plan.json").read_text(encoding="utf-8")
+    shown = written.split('"sections"')[0]
+    for secret in ("mail.example", "divorce", "c_d"):
+        assert secret not in shown
+        assert secret not in report.split("## Members")[0]
+    (asked,) = [one for unit in found.units for one in unit.changes if one.key == "asked"]
+    before, after = show_lists(asked.differences[0])
+    assert (before.entries, [(one["type"], one["until"]) for one in before.moved]) == (3, [("email", "2027-01-01")] * 2)
+    assert sorted(one["until"] for one in after.moved) == ["2027-01-01", "2028-01-01"]
+    # Who is only listed longer is the same entry to whoever reads.
+    (moved,) = {one["digest"] for one in before.moved} & {one["digest"] for one in after.moved}
+    assert f'"digest": "{moved}", "type": "email", "until": "2028-01-01"' in report
+    assert "- exclude, 2 of 3 entries: " in report
+    assert "+ include, 1 of 1 entry: " in report
 
 
 def test_apply_publishes_exactly_the_plan_and_records_who_approved_it(shop: Shop, tmp_path: Path) -> None:
