@@ -62,12 +62,17 @@ def segments_candidate(
             "select segment_key, members_before, members_after, entering, leaving "
             "from segments.candidate_sizes order by members_after desc, segment_key"
         ).fetchall()
+        canaries = con.execute(
+            "select segment_key, percent, state, hold_until, reason, checks "
+            "from segments.candidate_canaries order by segment_key"
+        ).fetchall()
     metadata = report_metadata(report) | decided
     metadata["sizes"] = markdown_table(["segment", "before", "after", "entering", "leaving"], sizes)
     for one in catalog.held:
         context.log.warning(f"{one.subject} keeps its approved version: {'; '.join(one.reasons)} ({one.unit_key})")
     waiting = [[one.unit_key, one.subject, one.what, one.change_class, "; ".join(one.reasons)] for one in catalog.held]
     metadata["waiting"] = markdown_table(["unit", "what waits", "change", "class", "why"], waiting)
+    metadata["canaries"] = markdown_table(["segment", "percent", "state", "until", "why", "metrics"], canaries)
     metadata["catalog"] = catalog_link(settings.catalog / "segments")
     return dg.MaterializeResult(metadata=metadata)
 

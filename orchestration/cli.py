@@ -15,6 +15,7 @@ from rich.text import Text
 from orchestration.commands import (
     apply,
     audit,
+    canary,
     catalog,
     catalog_page,
     customers,
@@ -56,6 +57,8 @@ app.command("quarantine")(quarantine.quarantine)
 app.command("segments")(customers.segments)
 app.command("catalog")(catalog_page.catalog)
 app.command("prune")(prune.prune)
+app.command("promote")(canary.promote)
+app.command("abort")(canary.abort)
 app.command("explain")(customers.explain)
 app.command("history")(segment_history.history)
 app.command("freeze")(segment_pins.freeze)

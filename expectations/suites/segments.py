@@ -18,6 +18,7 @@ FIGURES = "candidate_summary"
 ACCOUNTS = "candidate_account_membership"
 HELD = "candidate_held"
 PINS = "candidate_pins"
+CANARIES = "candidate_canaries"
 
 _BUG = "report it with the sample rows: membership must follow from the catalog"
 
@@ -217,6 +218,14 @@ SUITE = Suite(
             "select segment_key, side, until_date, listed_in from {batch} where status = 'expired'",
             expected="no entry past its last day",
             repair="remove the entry at the place named, or give it a later day",
+            severity="warning",
+        ),
+        holds_nowhere(
+            "canaries_are_no_worse",
+            CANARIES,
+            "select segment_key, percent, state, reason from {batch} where state in ('paused', 'aborted')",
+            expected="no canary that is paused or aborted for longer than it takes to correct its rule",
+            repair="see why with strata segments; correct the rule, or write lifecycle: active with the rule before",
             severity="warning",
         ),
         holds_nowhere(

@@ -57,6 +57,9 @@ def segments(
     ]
     header = ["segment", "version", "group", "owner", "members", "entered", "left", "cost", "per member", "held by"]
     out.print(table(header, rows))
+    for one in found:
+        if one.canary:
+            out.print(Text(f"{one.segment_key}: {one.canary}", style="yellow"))
 
 
 def _print_targeting(settings: Settings, key: str) -> None:

@@ -11,6 +11,7 @@ from segmentation import contracts
 from segmentation.audit import canonical_json
 from segmentation.errors import CandidateError
 from segmentation.run import Run, StageReport
+from segmentation.segments.canary_rows import propose_canaries
 from segmentation.segments.catalog import Catalog, normal_form
 from segmentation.segments.changes import find_changes
 from segmentation.segments.compiled import CatalogSegment
@@ -130,9 +131,9 @@ def write_candidate(con: Connection, run: Run, catalog: Catalog) -> StageReport:
     features = contracts.latest_candidate(con, "features", published=True)
     population = count(con, FEATURES)
     newest_event = _newest_identity_event(con)
-    listings = [listing for segment in catalog.segments.values() for listing in segment.listings]
-    resolve_overrides(con, run, listings)
+    resolve_overrides(con, run, catalog.segments.values())
     _write_catalog(con, run, catalog)
+    propose_canaries(con, run, catalog)
     places = decide(con, run, catalog, last.seq + 1 if last else 1)
     con.execute(_PINNED)
     find_changes(
@@ -168,11 +169,14 @@ def _check_features(con: Connection, run: Run, catalog: Catalog) -> None:
         )  # fmt: skip
     columns = {row[0] for row in con.execute(f"describe {FEATURES}").fetchall()}
     for segment in catalog.segments.values():
-        needed = set(features_of(segment.condition)) if segment.condition else set()
-        if segment.required_purposes:
+        needed = {name for condition in segment.conditions for name in features_of(condition)}
+        parts = [part for _, part in segment.parts if part is not None]
+        if any(part.required_purposes for part in parts):
             needed.add(PURPOSES)
-        if segment.definition.residency:
+        if any(part.definition.residency for part in parts):
             needed.add("residency_region")
+        if segment.definition.canary:
+            needed |= {metric.feature for metric in segment.definition.canary.metrics}
         lacking = sorted(needed - columns)
         if lacking and is_live(segment, run):
             raise CandidateError(
@@ -259,6 +263,9 @@ def _catalog_row(
     version, digest = versions.get(segment.key, (0, ""))
     is_new = digest != segment.definition_hash
     live = is_live(segment, run)
+    # Beside a canary, only what both versions ask of their members is asked of everybody.
+    asked = [set(part.required_purposes) for _, part in segment.parts if part is not None]
+    purposes = set.intersection(*asked) if asked else set(segment.required_purposes)
     provenance = catalog.provenance.get(segment.key, Provenance("non_breaking"))
     return [
         segment.key,
@@ -278,7 +285,7 @@ def _catalog_row(
         definition.is_evaluated and not live,
         decided.get(segment.key) != segment.membership_hash,
         is_new,
-        list(segment.required_purposes),
+        sorted(purposes),
         sorted(set(definition.destinations)),
         segment.limits.model_dump_json(),
         provenance.author,
@@ -306,5 +313,10 @@ def _report(con: Connection, candidate_id: str) -> StageReport:
             subject for (subject,) in con.execute("select subject from segments.candidate_held order by 1").fetchall()
         ],
         "pinned": dict(pins),
+        "canaries": dict(
+            con.execute(
+                "select segment_key, percent || ' % ' || state from segments.candidate_canaries order by 1"
+            ).fetchall()
+        ),
     }
     return StageReport(candidate_id=candidate_id, rows=dict(zip(names, values, strict=True)), facts=facts)

@@ -26,7 +26,7 @@ from segmentation.segments.rule_sql import to_text
 
 #: Keys that definitions got after the first ones were published: where they say nothing they are left out of the
 #: normal form, so that an upgrade alone makes no new version.
-_LATER_KEYS = ("slo", "cost_ceiling")
+_LATER_KEYS = ("slo", "cost_ceiling", "canary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,23 +153,32 @@ def _with_hashes(
     segments: dict[str, CatalogSegment], groups: dict[str, CatalogGroup], levels: Iterable[Iterable[str]]
 ) -> dict[str, CatalogSegment]:
     """Add both hashes; dependencies come first, so that a change travels to all that depend on it."""
-    deciding = ("kind", "rule", "group", "precedence", "residency", "expires_on")
     ordered = [key for level in levels for key in level]
     ordered.extend(key for key in segments if key not in set(ordered))
     done: dict[str, CatalogSegment] = {}
     for key in ordered:
         segment = segments[key]
-        facts = normal_form(segment.definition, segment.rule)
         needed = sorted(catalog_checks.needed_segments(segment, segments, groups))
         group = groups.get(segment.definition.group or "")
+        # What holds for everybody decides as if there were no canary, so that its end moves nobody.
         decided_by = {
-            **{name: facts[name] for name in deciding},
-            "purposes": sorted(segment.required_purposes),
-            "is_evaluated": segment.definition.is_evaluated,
+            **(
+                _deciding_facts(segment.parts[0][1] or segment)
+                if len(segment.parts) == 1
+                else {"parts": [[upto, _deciding_facts(part) if part else None] for upto, part in segment.parts]}
+            ),
+            "is_evaluated": any(part for _, part in segment.parts),
             "parent": group.definition.parent if group else None,
             # Segments of customers say nothing here: what they were decided by stays the same.
             **({"entity": "account"} if segment.definition.entity == "account" else {}),
             "needs": [done[name].membership_hash for name in needed if name in done],
         }
+        facts = normal_form(segment.definition, segment.rule)
         done[key] = replace(segment, definition_hash=digest(facts), membership_hash=digest(decided_by))
     return {key: done[key] for key in sorted(done)}
+
+
+def _deciding_facts(segment: CatalogSegment) -> dict[str, Any]:
+    facts = normal_form(segment.definition, segment.rule)
+    names = ("kind", "rule", "group", "precedence", "residency", "expires_on")
+    return {**{name: facts[name] for name in names}, "purposes": sorted(segment.required_purposes)}

@@ -37,7 +37,7 @@ def due_reviews(segments: Segments, today: date) -> Iterator[CatalogProblem]:
 def check_references(segments: Segments, destinations: Collection[str] | None) -> Iterator[CatalogProblem]:
     """Yield a problem for each name of a segment or destination that means nothing."""
     for segment in segments.values():
-        for key in segments_of(segment.condition) if segment.condition else ():
+        for key in asked_segments(segment):
             other = segments.get(key)
             if other is None:
                 what = f"in_segment names the unknown segment {key}{look_alikes(key)}{did_you_mean(key, segments)}"
@@ -141,6 +141,12 @@ def _check_costing(groups: AllGroups) -> Iterator[CatalogProblem]:
         yield CatalogProblem(group.file, group.line, what, expected="exactly one, to split costs by")
 
 
+def asked_segments(segment: CatalogSegment) -> list[str]:
+    """Return the segments that a segment's rule asks about, or that of the version that its canary stands beside."""
+    conditions = [segment.condition, *segment.conditions]
+    return list(dict.fromkeys(key for one in conditions if one is not None for key in segments_of(one)))
+
+
 def needed_segments(segment: CatalogSegment, segments: Segments, groups: AllGroups) -> set[str]:
     """Return the segments that must be decided before this one.
 
@@ -152,7 +158,7 @@ def needed_segments(segment: CatalogSegment, segments: Segments, groups: AllGrou
     own = groups.get(segment.definition.group or "")
     if own and own.definition.parent:
         wanted_groups.add(own.definition.parent)
-    for key in segments_of(segment.condition) if segment.condition else ():
+    for key in asked_segments(segment):
         other = segments.get(key)
         if other is None:
             continue

@@ -80,7 +80,7 @@ def _overview(facts: CatalogFacts) -> str:
 
 def _segment(facts: CatalogFacts, one: SegmentFacts) -> str:
     group = f"{one.group_key}, rank {one.precedence}" if one.group_key else ""
-    tags = [one.lifecycle if one.is_live or one.lifecycle not in {"active", "deprecated"} else "expired",
+    tags = [one.lifecycle if one.is_live or one.lifecycle not in {"canary", "active", "deprecated"} else "expired",
             one.severity, one.objective, group and f"group {group}"]  # fmt: skip
     facts_shown: list[tuple[str, str]] = [
         ("owner", _text(" · ".join(filter(None, (one.owner, one.contact))))),

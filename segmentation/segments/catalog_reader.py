@@ -16,7 +16,7 @@ from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import PURPOSES, Condition, Listed, leaves, segments_of
 from segmentation.segments.definitions import Groups, Segment
 from segmentation.segments.faults import RuleError
-from segmentation.segments.kinds import Contract
+from segmentation.segments.kinds import Contract, Kind, kind_of
 from segmentation.segments.lists import Listing, inline_listing, read_list
 from segmentation.segments.parser import parse_rule
 
@@ -110,6 +110,7 @@ class CatalogReader:
             )
         rule = self._condition(definition, document, file)
         of_accounts = definition.entity == "account"
+        self._check_metrics(definition, document, file)
         return CatalogSegment(
             definition=definition,
             condition=None if of_accounts else rule,
@@ -170,6 +171,20 @@ class CatalogReader:
                     expected=f"a purpose of {PURPOSES_FILE} based on consent",
                 )
             )
+
+    def _check_metrics(self, definition: Segment, document: Document, file: str) -> None:
+        contract = self._contracts["customer"]
+        for index, metric in enumerate(definition.canary.metrics if definition.canary else ()):
+            name = metric.feature
+            if name not in contract:
+                what = f"a metric of the canary names the unknown feature {name}{did_you_mean(name, contract)}"
+            elif kind_of(contract[name]) not in {Kind.INTEGER, Kind.DOUBLE, Kind.BOOLEAN}:
+                what = f"a metric of the canary has no mean: {name} is {kind_of(contract[name])}"
+            else:
+                continue
+            line = document.place(("canary", "metrics", index, "feature")).line
+            expected = "a feature that is a number, or true or false"
+            self.problems.append(CatalogProblem(file, line, what, expected=expected))
 
     def bring_back(self, facts: dict[str, Any], file: str, line: int, purposes: Sequence[str]) -> CatalogSegment:
         """Return a definition as it was published, from its normal form; what is wrong with it is in ``problems``.

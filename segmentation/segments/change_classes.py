@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from segmentation.segments.canaries import TRIED, held_together, settled
 from segmentation.segments.catalog import Catalog, normal_form
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import InSegment, leaves
@@ -175,7 +176,8 @@ def _lets_in(difference: Difference, before: CatalogSegment, after: CatalogSegme
     """Say whether customers who were not in the segment can be in it because of one key."""
     if difference.change_class == "metadata" or difference.name in {"guards", "destinations"}:
         return False
-    if difference.name == "rule" and before.condition and after.condition:
+    is_tried = before.definition.canary is not None or after.definition.canary is not None
+    if difference.name == "rule" and not is_tried and before.condition and after.condition:
         return not (before.definition.is_evaluated and implies(after.condition, before.condition).is_yes)
     return True
 
@@ -189,6 +191,43 @@ def _changed(
 
 
 def _segment_differences(before: CatalogSegment, after: CatalogSegment) -> Iterator[Difference]:
+    is_tried = before.definition.canary is not None or after.definition.canary is not None
+    differences = _own_differences(before, after)
+    if not is_tried:
+        yield from differences
+        return
+    # What a canary tries takes effect customer by customer; all else at once, for everybody.
+    yield from (one for one in differences if one.name not in {*TRIED, "required_purposes"})
+    yield from _tried_differences(before, after)
+
+
+def _tried_differences(before: CatalogSegment, after: CatalogSegment) -> Iterator[Difference]:
+    """Yield what changes for any of the customers, drawn or not, each key as where it weighs most."""
+    found: dict[str, Difference] = {}
+    for was, now in held_together(before, after):
+        if was is None and now is None:
+            continue
+        if was is None or now is None:
+            one = Difference(
+                "canary",
+                None if was is None else was.definition.rule,
+                None if now is None else now.definition.rule,
+                "non_breaking" if was is None else "breaking",
+                "it had no members, now it can have some" if was is None else "those drawn for it leave",
+            )
+            differences = [one]
+        else:
+            differences = [
+                one for one in _own_differences(settled(was), settled(now)) if one.name in {*TRIED, "required_purposes"}
+            ]
+        for one in differences:
+            held = found.get(one.name)
+            if held is None or CLASSES.index(one.change_class) > CLASSES.index(held.change_class):
+                found[one.name] = one
+    yield from found.values()
+
+
+def _own_differences(before: CatalogSegment, after: CatalogSegment) -> Iterator[Difference]:
     was = normal_form(before.definition, before.rule)
     now = normal_form(after.definition, after.rule)
     both_idle = not before.definition.is_evaluated and not after.definition.is_evaluated
@@ -227,6 +266,8 @@ def _judge_key(  # noqa: PLR0911 - one return per key
             return _judge_lifecycle(before, after)
         case "rule":
             return _judge_rule(before, after)
+        case "canary":
+            return _judge("metadata", "what it tries is judged by itself, for whom it holds")
         case "kind":
             return _judge("metadata", "what the rule and the lists say decides")
         case "expires_on":
@@ -317,7 +358,7 @@ def _losses(old: Catalog, new: Catalog, grown: CatalogSegment) -> Iterator[str]:
 
 
 def _asked(segment: CatalogSegment) -> list[InSegment]:
-    found = leaves(segment.condition) if segment.condition else ()
+    found = [leaf for condition in segment.conditions for leaf in leaves(condition)]
     return [leaf for leaf in found if isinstance(leaf, InSegment)]
 
 
@@ -341,4 +382,9 @@ def deciding_form(segment: CatalogSegment) -> dict[str, Any]:
     """Return what of a segment a person approves: all that is not descriptive, and the consent that it asks for."""
     facts = normal_form(segment.definition, segment.rule)
     decisive = {name: value for name, value in facts.items() if name not in DESCRIPTIVE}
-    return {**decisive, "required_purposes": sorted(segment.required_purposes)}
+    decisive["required_purposes"] = sorted(segment.required_purposes)
+    if segment.trial is not None:
+        # The same file lets other customers in once it was promoted, or aborted.
+        base = segment.trial.base
+        decisive["held_for"] = [segment.trial.percent, base.definition_hash if base else None]
+    return decisive

@@ -3,13 +3,15 @@
 Belongs here: the SQL that turns features, lists and consent into the candidate membership. Does not belong
 here: what differs from what is published, and why (``changes.py``). Order of strength: consent and residency
 keep a customer out whatever else holds; then a pin, which stands in place of rule and lists (``pins.py``); then
-exclusion lists; then inclusion lists; then the rule.
+exclusion lists; then inclusion lists; then the rule. Of a canary and the version before it, that one decides which
+holds for the customer.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from segmentation.run import Run
 from segmentation.segments.accounts import decide_accounts, inherits_sql
+from segmentation.segments.canaries import in_canary_sql
 from segmentation.segments.catalog import Catalog
 from segmentation.segments.compiled import CatalogSegment
 from segmentation.segments.masks import WORD_BITS, any_bit_sql, bits_of, has_bit_sql, word_count, words_sql
@@ -120,6 +122,20 @@ def hard_conditions(segment: CatalogSegment) -> list[str]:
     return conditions
 
 
+def by_part(segment: CatalogSegment, sql_of: Callable[[CatalogSegment], str]) -> str:
+    """Return SQL that asks each customer what the definition that holds for them asks; false where none does.
+
+    Without a canary that is the segment's own, so that a catalog without canaries costs nothing.
+    """
+    (percent, drawn), *others = segment.parts
+    told = "false" if drawn is None else sql_of(drawn)
+    if not others:
+        return told
+    base = others[0][1]
+    beside = "false" if base is None else sql_of(base)
+    return f"case when {in_canary_sql(segment.key, percent)} then {told} else {beside} end"
+
+
 def _write_places(
     con: Connection,
     catalog: Catalog,
@@ -188,24 +204,33 @@ class _Query:
         claimed: dict[int, str] = {}
         included: dict[int, str] = {}
         for key in keys:
-            segment = self._live[key]
-            conditions = hard_conditions(segment)
+            segment, place = self._live[key], self._places[key]
             if key in self._pins.kinds:
-                claimed[self._places[key]] = " and ".join([_held(key, self._pins.kinds[key]), *conditions])
+                held = _held(key, self._pins.kinds[key])
+                claimed[place] = by_part(segment, lambda part: " and ".join([held, *hard_conditions(part)]))  # noqa: B023 - called here
                 continue
-            sides = {listing.side for listing in segment.listings}
-            if "exclude" in sides:
-                conditions.append(f"customer_id not in ({_listed(key, 'exclude')})")
-            rule = "false" if segment.condition is None else to_sql(segment.condition, self._is_member)
-            if segment.account_condition is not None:
-                rule = inherits_sql(key)
-            listed = f"customer_id in ({_listed(key, 'include')})"
-            if "include" in sides:
-                included[self._places[key]] = " and ".join([f"({rule}) is not true", listed, *conditions])
-                rule = f"({rule} or {listed})"
-            claimed[self._places[key]] = " and ".join([rule, *conditions])
+            claimed[place] = by_part(segment, self._claim)
+            if any(listing.side == "include" for _, part in segment.parts if part for listing in part.listings):
+                included[place] = by_part(segment, self._include)
         yield from self._named("claimed", level, words_sql(claimed, len(self._words)))
         yield from self._named("included", level, words_sql(included, len(self._words)))
+
+    def _claim(self, part: CatalogSegment) -> str:
+        """Return the condition that a definition claims the customer."""
+        rule = self._rule(part)
+        if any(listing.side == "include" for listing in part.listings):
+            rule = f"({rule} or customer_id in ({_listed(part.key, 'include')}))"
+        return " and ".join([rule, *_barriers(part)])
+
+    def _include(self, part: CatalogSegment) -> str:
+        """Return the condition that its inclusion list alone claims the customer."""
+        listed = f"customer_id in ({_listed(part.key, 'include')})"
+        return " and ".join([f"({self._rule(part)}) is not true", listed, *_barriers(part)])
+
+    def _rule(self, part: CatalogSegment) -> str:
+        if part.account_condition is not None:
+            return inherits_sql(part.key)
+        return "false" if part.condition is None else to_sql(part.condition, self._is_member)
 
     def _members(self, level: int, keys: list[str]) -> Iterator[str]:
         """Yield the members of a level: all claims outside of groups; within, pins', then the first by rank."""
@@ -272,6 +297,14 @@ def _held(key: str, kind: str) -> str:
         return "false"
     pinned = f"select d.customer_id from segments.candidate_pinned as d where d.segment_key = {literal(key)}"
     return f"customer_id in ({pinned})"
+
+
+def _barriers(part: CatalogSegment) -> list[str]:
+    """Return what keeps customers out whom rule or inclusion list claim."""
+    conditions = hard_conditions(part)
+    if any(listing.side == "exclude" for listing in part.listings):
+        conditions.append(f"customer_id not in ({_listed(part.key, 'exclude')})")
+    return conditions
 
 
 def _listed(key: str, side: str) -> str:

@@ -48,7 +48,7 @@ Money = Annotated[
 
 Objective = Literal["activation", "retention", "reengagement", "expansion", "advocacy", "insight", "protection"]
 Severity = Literal["critical", "standard", "low"]
-Lifecycle = Literal["draft", "active", "deprecated", "retired"]
+Lifecycle = Literal["draft", "canary", "active", "deprecated", "retired"]
 
 
 class _Model(BaseModel):
@@ -165,6 +165,30 @@ class CostCeiling(_Model):
         return self
 
 
+class CanaryMetric(_Model):
+    """A feature by which a canary is judged: its mean in the canary against its mean beside it."""
+
+    feature: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+        description="A feature that is a number, or true or false."
+    )
+    worse: Literal["higher", "lower"] = Field(description="Which way is worse.")
+    tolerance: float = Field(
+        0.0, ge=0, description="How much worse it may be, as a share of the mean beside the canary."
+    )
+    min_members: int = Field(100, ge=2, description="Fewest customers on each side for a verdict.")
+    on_breach: Literal["abort", "pause"] = Field(
+        "pause", description="abort: everybody is back on the version before; pause: nobody promotes it unasked."
+    )
+
+
+class Canary(_Model):
+    """How a new version holds for some customers before it holds for all."""
+
+    percent: int = Field(ge=1, le=99, description="Share of customers for whom the new version holds.")
+    hold: int = Field(ge=0, le=366, description="Days before it can be promoted.")
+    metrics: list[CanaryMetric] = Field(default_factory=list)
+
+
 class Segment(_Model):
     """One segment: who is in it, why it exists, what is done about it and who answers for it."""
 
@@ -180,6 +204,7 @@ class Segment(_Model):
     measure: Text | None = Field(None, description="How one sees that the action works.")
     severity: Severity = "standard"
     lifecycle: Lifecycle = "draft"
+    canary: Canary | None = Field(None, description="For lifecycle canary: for how many, how long, judged by what.")
     review_by: date | None = Field(None, description="Day by which the owner looks at it again.")
     expires_on: date | None = Field(None, description="First day without members.")
     kind: Literal["rule", "list", "hybrid"] = Field(
@@ -200,7 +225,7 @@ class Segment(_Model):
     @property
     def is_evaluated(self) -> bool:
         """Whether its lifecycle lets it have members."""
-        return self.lifecycle in {"active", "deprecated"}
+        return self.lifecycle in {"canary", "active", "deprecated"}
 
     @field_validator("kind", mode="before")
     @classmethod
@@ -229,6 +254,10 @@ class Segment(_Model):
                 raise ValueError(f"a segment that is {self.lifecycle} needs {', '.join(lacking)}")
         if (self.group is None) != (self.precedence is None):
             raise ValueError("group and precedence are given together")
+        if (self.lifecycle == "canary") != (self.canary is not None):
+            raise ValueError("lifecycle: canary and the key canary are given together")
+        if self.canary is not None and self.entity != "customer":
+            raise ValueError("a canary draws customers: a segment of accounts can't be one")
         return self
 
     @model_validator(mode="after")

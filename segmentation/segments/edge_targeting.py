@@ -72,6 +72,8 @@ def _claim(segment: CatalogSegment) -> Condition:
     definition = segment.definition
     if not definition.is_evaluated:
         raise _refusal(segment, f"it is {definition.lifecycle}: nobody is in it", "lifecycle")
+    if definition.canary is not None:
+        raise _refusal(segment, "two versions of it hold, each for some customers", "canary")
     for side in ("include", "exclude"):
         if getattr(definition, side):
             raise _refusal(segment, f"{side} names customers, whom edges don't know by name", side)

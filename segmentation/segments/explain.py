@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from segmentation.errors import NotFoundError, did_you_mean
+from segmentation.segments.canaries import is_in_canary
+from segmentation.segments.canary_rows import live_canaries
 from segmentation.segments.evaluation import Clause, explain_condition, plain
 from segmentation.segments.parser import parse_rule
 from segmentation.segments.pins import Pin, published_pins
@@ -38,6 +40,7 @@ class SegmentExplanation:
         overrides: Entries of inclusion and exclusion lists for the customer.
         group: Exclusive group with its winner for the customer; ``None`` outside groups.
         pin: What holds the segment, whatever its rule says; ``None`` where nothing does.
+        canary: Of a canary, which version holds for the customer; ``None`` for other segments.
     """
 
     segment_key: str
@@ -54,6 +57,7 @@ class SegmentExplanation:
     overrides: list[dict[str, object]]
     group: dict[str, object] | None
     pin: Pin | None = None
+    canary: dict[str, object] | None = None
 
     def as_dict(self) -> dict[str, object]:
         """The explanation as JSON-ready facts."""
@@ -71,6 +75,7 @@ class SegmentExplanation:
             "consent": self.consent,
             "overrides": self.overrides,
             "group": self.group,
+            "canary": self.canary,
             "pin": self.pin and {name: plain(value) for name, value in asdict(self.pin).items()},
         }
 
@@ -176,6 +181,7 @@ class _Facts:
         self.merged_ids: list[str] = []
         self.identity = self._identity(con, asked_for)
         self.pins = published_pins(con)
+        self.canaries = live_canaries(con)
         self.pinned_to = (
             {
                 row["pin_id"]
@@ -259,6 +265,16 @@ def _definitions(con: Connection, segment_key: str | None) -> list[dict[str, Any
 
 def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
     key, definition = row["segment_key"], json.loads(row["definition"])
+    purposes, canary, told = row["purposes"], None, ""
+    if found := facts.canaries.get(key):
+        is_drawn = is_in_canary(key, found.share, facts.customer_id)
+        if not is_drawn:
+            definition = found.base_definition or _nobody(definition)
+        purposes = found.purposes if is_drawn else found.base_purposes
+        version = row["segment_version"] if is_drawn else found.base_version
+        canary = {"version": version, "is_drawn": is_drawn, "percent": found.percent, "state": found.state}
+        holds = f"version {version}" if version is not None else "version, which is nobody's"
+        told = f" (canary: {'new' if is_drawn else 'base'} {holds})"
     member = facts.membership.get(key)
     clauses, accounts = None, None
     if definition["entity"] == "account":
@@ -267,7 +283,7 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
         condition = parse_rule(definition["rule"], facts.types)
         clauses = explain_condition(condition, facts.row, facts.membership.keys())
     consented = facts.row.get("consented_purposes") or []
-    consent = {purpose: purpose in consented for purpose in row["purposes"]}
+    consent = {purpose: purpose in consented for purpose in purposes}
     overrides = [
         {name: plain(value) for name, value in entry.items() if name != "segment_key"}
         for entry in facts.overrides
@@ -301,7 +317,7 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
         segment_version=row["segment_version"],
         is_member=member is not None,
         reason=reason,
-        sentence=sentence,
+        sentence=f"{sentence}{told}",
         since=member["entered_at"] if member else None,
         owner=row["owner"],
         rule=definition["rule"],
@@ -310,7 +326,13 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
         overrides=overrides,
         group=group,
         pin=pin,
+        canary=canary,
     )
+
+
+def _nobody(definition: dict[str, Any]) -> dict[str, Any]:
+    """Return the definition of a segment that nobody is in."""
+    return {**definition, "rule": "false", "residency": []}
 
 
 def _lacking_parent(facts: _Facts, group_key: str | None) -> str | None:

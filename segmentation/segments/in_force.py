@@ -16,10 +16,13 @@ from typing import Any
 
 from segmentation.errors import CandidateError, CatalogProblem
 from segmentation.segments.approvals import read_approvals
+from segmentation.segments.canaries import with_canaries
+from segmentation.segments.canary_metrics import judge_canaries
+from segmentation.segments.canary_rows import read_canaries
 from segmentation.segments.catalog import Catalog, assemble, digest, load_catalog
 from segmentation.segments.catalog_reader import CatalogReader
 from segmentation.segments.change_classes import DefinitionChange, compare_catalogs, deciding_form, heaviest
-from segmentation.segments.compiled import CatalogGroup, CatalogSegment
+from segmentation.segments.compiled import CatalogGroup, CatalogSegment, Trial
 from segmentation.segments.definitions import Group
 from segmentation.segments.kinds import Contract, TypedFeatures, account_types, column_types
 from segmentation.segments.policy import Policy, given_way, join, load_policy
@@ -71,8 +74,9 @@ def definitions_to_evaluate(con: Connection, folder: Path, contract: Contract | 
     catalog = load_catalog(folder, contract)
     policy = load_policy(folder)
     if not has_published(con):
-        return with_policy(catalog, policy)
+        return with_policy(with_canaries(None, catalog), policy)
     live = read_live(con, folder, contract)
+    catalog = with_canaries(live, catalog)
     approvals = read_approvals(con)
 
     in_force = read_policy(con)
@@ -99,7 +103,8 @@ def definitions_to_evaluate(con: Connection, folder: Path, contract: Contract | 
         for change in unit.changes
         if change.kind == "segment" and change.key not in waiting
     }
-    return replace(with_policy(mixed, policy), held=tuple(held), provenance=provenance, warnings=catalog.warnings)
+    judged = judge_canaries(con, with_policy(mixed, policy))
+    return replace(judged, held=tuple(held), provenance=provenance, warnings=catalog.warnings)
 
 
 def with_policy(catalog: Catalog, policy: Policy) -> Catalog:
@@ -121,12 +126,23 @@ def read_live(con: Connection, folder: Path, contract: Contract | TypedFeatures)
     """
     reader = CatalogReader(folder, column_types(contract), account_types(contract))
     segments: dict[str, CatalogSegment] = {}
+    canaries = read_canaries(con)
     rows = con.execute(
-        "select segment_key, definition, catalog_file, coalesce(catalog_line, 1), coalesce(purposes, []) "
-        "from segments.catalog order by segment_key"
+        "select segment_key, segment_version, definition, catalog_file, coalesce(catalog_line, 1), "
+        "coalesce(purposes, []) from segments.catalog order by segment_key"
     ).fetchall()
-    for key, definition, file, line, purposes in rows:
-        segments[key] = reader.bring_back(json.loads(definition), file, line, purposes)
+    for key, version, definition, file, line, purposes in rows:
+        facts = json.loads(definition)
+        canary = canaries.get(key) if facts.get("canary") else None
+        segment = reader.bring_back(facts, file, line, canary.purposes if canary else purposes)
+        trial = None
+        if canary is not None:
+            base = None
+            if canary.base_definition is not None:
+                base = reader.bring_back(canary.base_definition, file, line, canary.base_purposes)
+                base = replace(base, version=canary.base_version)
+            trial = Trial(base, canary.share, canary.state, canary.canary_seq, canary.started_at)
+        segments[key] = replace(segment, version=version, trial=trial)
     groups = {
         key: CatalogGroup(
             Group(key=key, name=name, description=description, parent=parent, default=default, costing=costing),
@@ -160,6 +176,7 @@ def approver_of_policy(approvals: Mapping[tuple[str, str, str], str], before: Po
 
 def find_units(live: Catalog, catalog: Catalog) -> tuple[Unit, ...]:
     """Return the units that differ between what is live and a catalog, in the order of their keys."""
+    catalog = with_canaries(live, catalog)
     changes = compare_catalogs(live, catalog)
     found = []
     for names in _components(live, catalog):

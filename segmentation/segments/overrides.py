@@ -9,8 +9,10 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from segmentation.run import Run
+from segmentation.segments.canaries import in_canary_sql
+from segmentation.segments.compiled import CatalogSegment
 from segmentation.segments.lists import Listing
-from segmentation.warehouse import Connection
+from segmentation.warehouse import Connection, literal
 
 _LISTED = pa.schema(
     [
@@ -23,6 +25,7 @@ _LISTED = pa.schema(
         ("reason", pa.string()),
         ("until_date", pa.date32()),
         ("listed_in", pa.string()),
+        ("part", pa.string()),
     ]
 )
 
@@ -51,6 +54,7 @@ named as (
         l.reason,
         l.until_date,
         l.listed_in,
+        l.part,
         coalesce(l.customer_id, r.customer_id, n.customer_id) as listed_id
     from segments_listed as l
     left join raw_found as r
@@ -77,15 +81,32 @@ select
     r.listed_in
 from resolved as r
 left join features.customer_features as f on r.customer_id = f.customer_id
+where {holds}
 """
 
 
-def resolve_overrides(con: Connection, run: Run, listings: Iterable[Listing]) -> None:
+def resolve_overrides(con: Connection, run: Run, segments: Iterable[CatalogSegment]) -> None:
     """Write ``segments.candidate_overrides``: each listing with its customer and whether it applies.
 
-    Statuses: ``applied``; ``expired`` (its day has come); ``unknown`` (no customer with features).
+    Statuses: ``applied``; ``expired`` (its day has come); ``unknown`` (no customer with features). Of a canary and the
+    version before it, a customer finds the lists of the one that holds for them.
     """
-    rows = list(listings)
+    rows: list[Listing] = []
+    parts: list[str] = []
+    whens: list[str] = []
+    for segment in segments:
+        held = segment.parts if len(segment.parts) > 1 else ((100, segment.parts[0][1] or segment),)
+        for number, (_, definition) in enumerate(held):
+            listings = definition.listings if definition else ()
+            part = f"{segment.key} {number}"
+            rows += listings
+            parts += [part] * len(listings)
+            if listings and len(held) > 1:
+                drawn = in_canary_sql(segment.key, held[0][0], "r.customer_id")
+                # Whose customer is unknown is told once, with the canary.
+                negated = "not " if number else ""
+                whens.append(f"when {literal(part)} then {negated}(r.customer_id is null or {drawn})")
+    holds = f"case r.part {' '.join(whens)} else true end" if whens else "true"
     columns = [
         [listing.segment_key for listing in rows],
         [listing.side for listing in rows],
@@ -96,9 +117,10 @@ def resolve_overrides(con: Connection, run: Run, listings: Iterable[Listing]) ->
         [listing.reason for listing in rows],
         [listing.until for listing in rows],
         [listing.listed_in for listing in rows],
+        parts,
     ]
     con.register("segments_listed", pa.table(columns, schema=_LISTED))
     try:
-        con.execute(_RESOLVE, [run.as_of])
+        con.execute(_RESOLVE.format(holds=holds), [run.as_of])
     finally:
         con.unregister("segments_listed")

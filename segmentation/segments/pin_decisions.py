@@ -157,7 +157,7 @@ def _require_live(con: Connection, segment_key: str) -> None:
         )
     is_evaluated, lifecycle = rows[0]
     if not is_evaluated:
-        state = "expired" if lifecycle in {"active", "deprecated"} else lifecycle
+        state = "expired" if lifecycle in {"canary", "active", "deprecated"} else lifecycle
         raise StrataError(
             f"nobody can be in {segment_key}: the segment is {state}",
             where="segments.catalog",

@@ -16,6 +16,9 @@ from segmentation import contracts
 from segmentation.errors import StrataError
 from segmentation.run import Run
 from segmentation.segments.approvals import Step
+from segmentation.segments.canaries import with_canaries
+from segmentation.segments.canary_metrics import judge_canaries
+from segmentation.segments.canary_rows import live_canaries
 from segmentation.segments.candidate import build_candidate
 from segmentation.segments.catalog import Catalog, digest, load_catalog
 from segmentation.segments.change_classes import DefinitionChange, Difference
@@ -60,7 +63,7 @@ class Base:
         identity: The published identity: who customers are, and what they consent to.
         publication: Number of the live publication of membership.
         publication_id: The candidate that it published.
-        pins: Digest of the segments that are pinned.
+        pins: Digest of the segments that are pinned, and of canaries as people left them.
     """
 
     catalog: str
@@ -197,7 +200,7 @@ def make_plan(
     in_force = read_policy(con)
     live = read_live(con, folder, contract)
     units = find_units(live, catalog)
-    tried = with_policy(catalog, policy)
+    tried = judge_canaries(con, with_policy(with_canaries(live, catalog), policy))
     run = Run(RUN_ID, moment, recorded_at)
     build_candidate(con, run, tried)
     context = PlanContext(con, run, live, tried, units, feature_units or {})
@@ -231,6 +234,8 @@ def find_base(con: Connection, catalog: Catalog, policy: Policy) -> Base:
     pins = ""
     if table_exists(con, "segments", "pins"):
         rows = con.execute("select * from segments.pins where ended_at is null order by all").fetchall()
+        # People can end a canary, too, without a publication.
+        rows += [(one.canary_seq, one.state) for one in live_canaries(con).values()]
         pins = digest([[str(value) for value in row] for row in rows]) if rows else ""
     return Base(
         catalog=_catalog_hash(catalog),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from segmentation import contracts
 from segmentation.errors import CandidateError
 from segmentation.run import Run, StageReport
+from segmentation.segments.canary_rows import publish_canaries
 from segmentation.segments.conflicts import publish_conflicts
 from segmentation.segments.publications import latest_publication
 from segmentation.warehouse import Connection, count, transaction
@@ -163,6 +164,7 @@ STEPS: dict[str, tuple[str, ...] | Callable[[Connection, Run], None]] = {
         )
         """,
     ),
+    "canaries": publish_canaries,
     "versions": (
         """
         insert into segments.versions

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
 
+from segmentation.segments.canary_rows import live_canaries
 from segmentation.segments.evaluation import plain
 from segmentation.warehouse import Connection, table_exists
 
@@ -22,6 +23,7 @@ class SegmentSummary:
         share: Members as a share of all customers with features.
         pin_id: What holds its membership, whatever its rule says.
         as_of: Moment that the membership describes.
+        canary: What of the segment is tried beside the version before, in words; ``None`` for most.
     """
 
     segment_key: str
@@ -42,6 +44,7 @@ class SegmentSummary:
     catalog_file: str
     pin_id: str | None
     as_of: datetime
+    canary: str | None
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as JSON-ready facts."""
@@ -93,4 +96,5 @@ def list_segments(con: Connection) -> list[SegmentSummary]:
     """
     if not table_exists(con, "segments", "publications"):
         return []
-    return [SegmentSummary(*row) for row in con.execute(_SEGMENTS).fetchall()]
+    canaries = {key: canary.sentence for key, canary in live_canaries(con).items()}
+    return [SegmentSummary(*(*row, canaries.get(row[0]))) for row in con.execute(_SEGMENTS).fetchall()]

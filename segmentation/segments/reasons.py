@@ -113,7 +113,7 @@ def _barrier(found: Circumstances) -> Reason | None:
     """Return what keeps the customer out whatever the rule and the inclusion lists say."""
     row = found.catalog_row
     if not row["is_evaluated"]:
-        state = "expired" if row["lifecycle"] in {"active", "deprecated"} else row["lifecycle"]
+        state = "expired" if row["lifecycle"] in {"canary", "active", "deprecated"} else row["lifecycle"]
         return "not_evaluated", f"has no members: the segment is {state}"
     lacking = [purpose for purpose, allowed in found.consent.items() if not allowed]
     if lacking:

@@ -211,6 +211,28 @@ create table if not exists segments.pin_members (
     customer_id varchar not null
 );
 
+-- Versions that held, or hold, for some customers beside the version before (canaries.py). Of a segment the newest is
+-- the one of its live definition, where that is a canary.
+create table if not exists segments.canaries (
+    canary_seq bigint not null,
+    segment_key varchar not null,
+    definition_hash varchar not null,  -- of what it tries: rule, lists, consent and residency
+    base_version integer,              -- null where it stands beside nobody
+    base_definition json,
+    purposes varchar[] not null,       -- what members by the canary must have consented to
+    base_purposes varchar[] not null,
+    percent integer not null,          -- share of customers for whom it holds while it is running or paused
+    started_at timestamp not null,
+    hold_until timestamp not null,     -- when it can be promoted
+    state varchar not null,            -- running, paused, promoted, aborted
+    ended_at timestamp,                -- null while it is running or paused
+    ended_by varchar,
+    reason varchar,                    -- why it was ended, or is paused
+    checks json not null,              -- what its metrics said in the last run that asked them
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
 -- Every segment with members, or that could have some, as each publication decided it.
 create table if not exists segments.publication_segments (
     publication_seq bigint not null,

@@ -33,6 +33,7 @@ STATE_TABLES = (
     "pins",
     "pin_members",
     "publication_segments",
+    "canaries",
 )
 
 #: Those of them whose rows are about one customer.

@@ -41,6 +41,7 @@ def test_every_stage_has_something_to_show(company: Path, installation: Any) -> 
         "identity.match_records",
         "identity.match_samples",
         "segments.approvals",
+        "segments.canaries",
         "segments.held_changes",
         "segments.pin_members",
         "segments.pins",

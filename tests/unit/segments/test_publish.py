@@ -19,6 +19,7 @@ from segmentation.segments.publish import STEPS, publish
 PUBLISHED = (
     "membership", "membership_changes", "membership_history", "effective", "conflicts", "catalog", "versions",
     "groups", "overrides", "sizes_daily", "publications", "publication_segments", "pins", "pin_members",
+    "canaries",
 )  # fmt: skip
 
 
