@@ -5,11 +5,12 @@ its sections (`orchestration/plan_sections.py`), or carrying it out (`apply.py`)
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperCommand
 
 from orchestration.commands.console import Json, err, hint_table, out
 from orchestration.settings import Settings, now
@@ -20,9 +21,29 @@ from segmentation.segments.plan_report import describe_change, diff_lines, forma
 from segmentation.segments.plan_sections import Section
 from segmentation.segments.scratch import lay_views
 
-#: Exit code of a plan that would change something.
+#: Exit code of a plan that would change something: of every other command, of wrong usage.
 CHANGES = 2
+#: Exit code of a plan that can't be made.
+_NO_PLAN = 1
 _STYLES = {"breaking": "red", "non_breaking": "yellow", "metadata": "dim"}
+
+
+class PlanCommand(TyperCommand):
+    """Tells wrong usage from a plan that would change something: a pipeline takes the exit code for its answer."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments.
+
+        Raises:
+            ClickException: They are wrong; it ends the process with the exit code of a plan that can't be made.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            # Typer has click within itself or beside itself, by its version, and names the class in neither case.
+            if getattr(error, "exit_code", None) == CHANGES:
+                vars(error)["exit_code"] = _NO_PLAN
+            raise
 
 
 def plan(
@@ -36,7 +57,7 @@ def plan(
 
     It tells who would enter and leave, moves within groups, revenue, cost, traffic, deliveries, consent, guards.
 
-    Exit code 0: nothing would change. 2: something would. 1: the catalog can't be used.
+    Exit code 0: nothing would change. 2: something would. 1: the catalog can't be used, or the command.
     """
     settings = Settings.load()
     with err.status("Planning …"):
