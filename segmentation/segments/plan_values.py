@@ -147,7 +147,7 @@ def mover_section(context: PlanContext) -> Sequence[Section]:
         ).fetchall()
     }
     rows = []
-    shown = _Shown(context)
+    shown = _Shown(context, picked)
     for key, is_entry, customers in picked:
         change = "enter" if is_entry else "exit"
         rows += [
@@ -160,27 +160,34 @@ def mover_section(context: PlanContext) -> Sequence[Section]:
 
 
 class _Shown:
-    """Describes customers by the features that decide about a segment, as far as they name nobody."""
+    """Describes customers by the features that decide about a segment, as far as they name nobody.
 
-    def __init__(self, context: PlanContext) -> None:
+    The features of all who are picked are read at once: the table has a row per customer and no index.
+    """
+
+    def __init__(self, context: PlanContext, picked: Sequence[tuple[str, bool, list[str]]]) -> None:
         self._context = context
         self._present = _columns(context.con)
-        self._names: dict[str, list[str]] = {}
+        self._names = {key: self._features(key) for key in dict.fromkeys(key for key, _, _ in picked)}
         self._common: dict[str, set[str]] = {}
+        columns = list(dict.fromkeys(name for names in self._names.values() for name in names))
+        self._values = {
+            row[0]: dict(zip(columns, row[1:], strict=True))
+            for row in context.con.execute(
+                f"select {', '.join(quote(name) for name in ('customer_id', *columns))} "
+                "from features.customer_features where customer_id in (select unnest($customers::varchar[]))",
+                {"customers": sorted({customer for _, _, customers in picked for customer in customers})},
+            ).fetchall()
+        }
 
     def words(self, key: str, customer_id: str) -> str:
-        if key not in self._names:
-            self._names[key] = self._features(key)
         names = self._names[key]
         if not names:
             return ""
-        rows = self._context.con.execute(
-            f"select {', '.join(quote(name) for name in names)} from features.customer_features where customer_id = ?",
-            [customer_id],
-        ).fetchall()
-        if not rows:
+        values = self._values.get(customer_id)
+        if values is None:
             return "no features any more"
-        return ", ".join(f"{name} {self._word(name, value)}" for name, value in zip(names, rows[0], strict=True))
+        return ", ".join(f"{name} {self._word(name, values[name])}" for name in names)
 
     def _features(self, key: str) -> list[str]:
         """Return what the rules read that decide about a segment: its own, and those of what changed around it."""

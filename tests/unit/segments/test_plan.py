@@ -22,7 +22,7 @@ from segmentation.segments.listed_entries import show_lists
 from segmentation.segments.plan import Plan, make_plan
 from segmentation.segments.plan_file import PlanError, plan_hash, read_plan, write_plan
 from segmentation.segments.plan_report import render_markdown, summarise
-from segmentation.segments.plan_sections import Section
+from segmentation.segments.plan_sections import PlanContext, Section
 from segmentation.segments.publish import publish
 from segmentation.segments.scratch import lay_views
 from segmentation.sync.catalog import SqlDestination
@@ -210,6 +210,32 @@ def test_features_that_could_tell_who_somebody_is_are_not_shown(shop: Shop) -> N
     (row,) = section(shop.plan(), "movers").rows
     assert row[2] == "c_b"
     assert row[4] == "country (rare), mrr_micros 0.00, signed_up_on null"
+
+
+def test_features_of_all_who_are_shown_are_read_at_once(shop: Shop) -> None:
+    asked: list[str] = []
+
+    class Told:
+        def __init__(self, con: Connection) -> None:
+            self.con = con
+
+        def execute(self, sql: str, *values: Any) -> Any:
+            asked.append(sql)
+            return self.con.execute(sql, *values)
+
+    def measure(context: PlanContext) -> Any:
+        return plan_values.mover_section(replace(context, con=Told(context.con)))
+
+    shop.sections = [measure]
+
+    def queries(rule: str) -> tuple[int, int]:
+        asked.clear()
+        shop.company.write("rich", rule)
+        return len(section(shop.plan(), "movers").rows), len(asked)
+
+    (few, queries_of_few), (many, queries_of_many) = queries("mrr_micros >= 500"), queries("mrr_micros >= 5")
+    assert (few, many) == (1, 3)
+    assert queries_of_few == queries_of_many
 
 
 def test_deliveries_are_counted_by_what_destinations_hold(shop: Shop) -> None:
