@@ -85,8 +85,9 @@ def publish_segments(context: dg.AssetExecutionContext, strata: StrataResource) 
         ledger.require_passed(con, STAGE.name, run)
         publish(con, run)
         measure_overlaps(con, run)
-        write_page(read_catalog_facts(con), strata.settings.catalog_page)
         export_state(con, strata.settings.segments_state_folder, run)
+        # A page can be written again; the state that was not exported is lost with the warehouse.
+        write_page(read_catalog_facts(con), strata.settings.catalog_page)
         members = dict(
             con.execute(
                 "select segment_key, count(*) as n from segments.membership group by 1 order by 2 desc, 1"

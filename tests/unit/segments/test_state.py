@@ -1,7 +1,9 @@
 """Membership and its history survive the warehouse: exported whole, brought back, and gone on with."""
 
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -174,3 +176,28 @@ def test_the_newest_two_remain(twice, tmp_path: Path) -> None:
     for day in (2, 3):
         export_state(twice.con, tmp_path / "exports", twice.decide(days=day))
     assert [path.name[:8] for path in list_exports(tmp_path / "exports")] == ["20261104", "20261103"]
+
+
+def test_a_page_that_cannot_be_written_costs_no_export(tiers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from assets import segments as stage
+
+    know_customers(tiers)
+    run, _ = tiers.build()
+    (tmp_path / "pages").write_text("a file where a folder should be", encoding="utf-8")
+    settings = SimpleNamespace(
+        catalog_page=tmp_path / "pages" / "catalog.html", segments_state_folder=tmp_path / "exports"
+    )
+    warehouse = SimpleNamespace(write=lambda: nullcontext(tiers.con))
+    monkeypatch.setattr(stage, "run_from_context", lambda _context, _strata: run)
+    monkeypatch.setattr(stage.ledger, "require_passed", lambda *_: None)
+    publish_step = stage.publish_segments.op.compute_fn.decorated_fn
+    with pytest.raises(OSError, match="pages"):
+        list(publish_step(None, SimpleNamespace(settings=settings, warehouse=lambda: warehouse)))
+    before = content(tiers)
+    assert before["membership"]
+    held = lose_warehouse(tiers, tmp_path)
+    try:
+        restore_state(tiers.con, tmp_path / "exports")
+        assert content(tiers) == before
+    finally:
+        held.__exit__(None, None, None)
