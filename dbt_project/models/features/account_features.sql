@@ -1,5 +1,5 @@
-{# What an account's customers do is added up from their features, so that both tables tell the same; what it pays is
-   its own subscriptions'. A customer of several accounts counts for each of them. #}
+{# What an account's customers do is added up from their features, so that both tables tell the
+   same; what it pays is its own subscriptions'. A customer of several accounts counts for each. #}
 with memberships as (
     select distinct
         account_id,

@@ -9,10 +9,10 @@ final as (
         cast(members as bigint) as member_count,
         cast(other_members as bigint) as other_member_count,
         cast(shared as bigint) as shared_count,
-        cast(shared as double) / nullif(members + other_members - shared, 0) as jaccard_ratio,
         cast(claims as bigint) as claim_count,
         cast(other_claims as bigint) as other_claim_count,
         cast(shared_claims as bigint) as shared_claim_count,
+        cast(shared as double) / nullif(members + other_members - shared, 0) as jaccard_ratio,
         cast(shared_claims as double) / nullif(claims + other_claims - shared_claims, 0)
             as claim_jaccard_ratio
     from pairs
