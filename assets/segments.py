@@ -12,7 +12,7 @@ from assets.metadata import bar_chart, catalog_link, markdown_table, report_meta
 from assets.segment_decisions import SegmentDecision, decide
 from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
-from orchestration.resources import StrataResource, run_from_context
+from orchestration.resources import PINS_ALONE_TAG, StrataResource, run_from_context
 from orchestration.stages import stage
 from segmentation.contracts import ensure_schema
 from segmentation.features.contract import load_contract
@@ -20,7 +20,7 @@ from segmentation.segments.candidate import build_candidate
 from segmentation.segments.catalog_facts import read_catalog_facts
 from segmentation.segments.catalog_page import write_page
 from segmentation.segments.history import measure_churn
-from segmentation.segments.in_force import definitions_to_evaluate
+from segmentation.segments.in_force import definitions_live, definitions_to_evaluate
 from segmentation.segments.overlaps import largest_combinations, measure_overlaps
 from segmentation.segments.publish import publish
 from segmentation.segments.state import export_state
@@ -56,8 +56,9 @@ def segments_candidate(
         ledger.require_upstream_open(con, STAGE.name)
         ensure_schema(con, STAGE.schema)
         decided = decide(con, settings, config)
-        catalog = definitions_to_evaluate(con, settings.catalog, contract)
-        report = build_candidate(con, run, catalog)
+        pins_alone = PINS_ALONE_TAG in context.run.tags
+        catalog = (definitions_live if pins_alone else definitions_to_evaluate)(con, settings.catalog, contract)
+        report = build_candidate(con, run, catalog, pins_alone=pins_alone)
         sizes = con.execute(
             "select segment_key, members_before, members_after, entering, leaving "
             "from segments.candidate_sizes order by members_after desc, segment_key"

@@ -6,8 +6,10 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestration.executors import build_executor
+from orchestration.resources import PINS_ALONE_TAG
 from orchestration.settings import Settings
 from orchestration.stages import STAGES, stage
+from segmentation.segments.pin_decisions import URGENT
 
 #: The job that runs everything, in order.
 REFRESH_ALL = "refresh_all"
@@ -71,5 +73,6 @@ def _decision_job(
         selection=dg.AssetSelection.assets(*(asset for name in following for asset in assets[name])),
         description=f"{what} Fill in {to_fill_in}; then it runs from segments on, through the gates.",
         config={"ops": {step: {"config": asked}}},
+        tags={PINS_ALONE_TAG: "true"} if action in URGENT else None,
         executor_def=executor,
     )

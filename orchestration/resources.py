@@ -26,6 +26,9 @@ AS_OF_TAG = "strata/as_of"
 #: Run tag that a schedule sets: when the run was due. A run that was overtaken describes a later moment.
 DUE_TAG = "strata/due"
 
+#: Run tag of a decision about a segment that can't wait: definitions stay as they are live, and pins alone act.
+PINS_ALONE_TAG = "strata/pins_alone"
+
 #: Everything that opens the warehouse for writing is in this pool, which lets one step in at a time.
 WAREHOUSE_POOL = "warehouse"
 

@@ -144,7 +144,13 @@ def one_run(settings: Settings) -> Iterator[None]:
 
 
 def execute(
-    settings: Settings, parts: list[str], as_of: datetime | None, accept: list[str], *, quiet: bool
+    settings: Settings,
+    parts: list[str],
+    as_of: datetime | None,
+    accept: list[str],
+    *,
+    quiet: bool,
+    pins_alone: bool = False,
 ) -> "tuple[RunProgress, str, datetime, float]":
     """Run parts of the flow in this process; return what happened, the run id, its moment and its seconds."""
     started = time.monotonic()
@@ -159,7 +165,7 @@ def execute(
         from orchestration.instance import open_instance
         from orchestration.jobs import REFRESH_ALL
         from orchestration.progress import RunProgress
-        from orchestration.resources import AS_OF_TAG
+        from orchestration.resources import AS_OF_TAG, PINS_ALONE_TAG
 
         read_accepted(",".join(accept))
         flow = build_parts(load_project(settings))
@@ -186,6 +192,7 @@ def execute(
                     "strata/trigger": "command line",
                     **({AS_OF_TAG: as_of.isoformat()} if as_of else {}),
                     **({ACCEPT_TAG: ",".join(accept)} if accept else {}),
+                    **({PINS_ALONE_TAG: "true"} if pins_alone else {}),
                 },
                 # The summary says it all; Dagster's own log is in the UI.
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

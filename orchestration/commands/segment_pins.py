@@ -2,7 +2,8 @@
 
 Belongs here: the order of the work (decide, run, tell) and showing it. Does not belong here: what may be decided
 (`segmentation/segments/pin_decisions.py`) and what it does (`segmentation/segments/pins.py`). A decision is written
-together with its row in the audit log; then the chain runs from segments on, through its gates, as any run does.
+together with its row in the audit log; then the chain runs from segments on, through its gates. To freeze, kill or roll
+back can't wait for the catalog to be right: such a run evaluates what is live, and publishes no edit.
 """
 
 import json
@@ -22,8 +23,8 @@ from segmentation.errors import GateClosedError, StrataError, WarehouseBusyError
 from segmentation.features.contract import load_contract
 from segmentation.identity.rule_book import Signature
 from segmentation.run import Run
-from segmentation.segments.in_force import definitions_to_evaluate
-from segmentation.segments.pin_decisions import Decision, decide_pin
+from segmentation.segments.in_force import definitions_live, definitions_to_evaluate
+from segmentation.segments.pin_decisions import URGENT, Decision, decide_pin
 from segmentation.segments.pin_effects import OBSTACLES, Movers, PinEffect, measure_effect, preview, read_movers
 from segmentation.sync.side_effects import SideEffects, list_side_effects
 from segmentation.warehouse import Connection, transaction
@@ -86,6 +87,7 @@ def freeze(
     segment: Segment,
     by: Author,
     reason: Reason,
+    accept: Accept = None,
     dry_run: DryRun = False,
     no_run: NoRun = False,
     ids: Ids = False,
@@ -95,13 +97,14 @@ def freeze(
 
     Exit code 3: a gate is closed. 4: another run is at work; the decision is written and the next run heeds it.
     """
-    _act("freeze", segment, Signature(by, reason, now()), "", [], dry_run, no_run, ids, as_json)
+    _act("freeze", segment, Signature(by, reason, now()), "", accept or [], dry_run, no_run, ids, as_json)
 
 
 def kill(
     segment: Segment,
     by: Author,
     reason: Reason,
+    accept: Accept = None,
     dry_run: DryRun = False,
     no_run: NoRun = False,
     ids: Ids = False,
@@ -111,7 +114,7 @@ def kill(
 
     Exit code 3: a gate is closed. 4: another run is at work; the decision is written and the next run heeds it.
     """
-    _act("kill", segment, Signature(by, reason, now()), "", [], dry_run, no_run, ids, as_json)
+    _act("kill", segment, Signature(by, reason, now()), "", accept or [], dry_run, no_run, ids, as_json)
 
 
 def rollback(
@@ -121,6 +124,7 @@ def rollback(
     ],
     by: Author,
     reason: Reason,
+    accept: Accept = None,
     dry_run: DryRun = False,
     no_run: NoRun = False,
     ids: Ids = False,
@@ -131,7 +135,7 @@ def rollback(
     Tells who comes back, who leaves and who can't, and what happened since that this does not take back.
     Exit code 3: a gate is closed. 4: another run is at work; the decision is written and the next run heeds it.
     """
-    _act("rollback", segment, Signature(by, reason, now()), to, [], dry_run, no_run, ids, as_json)
+    _act("rollback", segment, Signature(by, reason, now()), to, accept or [], dry_run, no_run, ids, as_json)
 
 
 def unfreeze(
@@ -186,7 +190,8 @@ def _try(settings: Settings, action: str, segment: str, signature: Signature, to
             raise StrataError("no membership has been published yet", where="ops.candidates", repair="strata run")
         features = latest_candidate(con, "features", published=True)
         run = Run("dry-run", features.as_of if features else served.as_of, signature.at)
-        catalog = definitions_to_evaluate(con, settings.catalog, load_contract(settings.dbt_project))
+        find_definitions = definitions_live if action in URGENT else definitions_to_evaluate
+        catalog = find_definitions(con, settings.catalog, load_contract(settings.dbt_project))
         decision, effect, movers = preview(con, run, catalog, action, segment, signature, to)
         return Report(decision, effect, movers, _side_effects(con, settings, decision))
 
@@ -215,7 +220,9 @@ def _make_so(settings: Settings, report: Report, accept: list[str], *, quiet: bo
     decision, effects = report.decision, report.side_effects
     try:
         with one_run(settings):
-            progress, run_id, _, _ = execute(settings, _PARTS, None, accept, quiet=quiet)
+            progress, run_id, _, _ = execute(
+                settings, _PARTS, None, accept, quiet=quiet, pins_alone=decision.action in URGENT
+            )
     except WarehouseBusyError as error:
         problem = f"{error.what}: the decision is written; once that run has ended, strata run --from segments"
         return Report(decision, side_effects=effects, problem=problem), WarehouseBusyError.exit_code

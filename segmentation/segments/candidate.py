@@ -100,7 +100,7 @@ select
 """
 
 
-def build_candidate(con: Connection, run: Run, catalog: Catalog) -> StageReport:
+def build_candidate(con: Connection, run: Run, catalog: Catalog, *, pins_alone: bool = False) -> StageReport:
     """Evaluate the catalog on the published features and propose the outcome.
 
     Writes ``segments.candidate`` and ``segments.candidate_*`` in one transaction; what is published stays as
@@ -110,6 +110,7 @@ def build_candidate(con: Connection, run: Run, catalog: Catalog) -> StageReport:
         con: The warehouse.
         run: The run; its ``as_of`` is that of the features.
         catalog: What ``load_catalog`` returned.
+        pins_alone: Whether only pins are to act; see ``find_changes``.
 
     Raises:
         CandidateError: The features are missing, lack a column, hold a customer twice or describe another
@@ -119,10 +120,10 @@ def build_candidate(con: Connection, run: Run, catalog: Catalog) -> StageReport:
     contracts.ensure_schema(con, "identity")
     contracts.ensure_schema(con, "segments")
     with transaction(con):
-        return write_candidate(con, run, catalog)
+        return write_candidate(con, run, catalog, pins_alone=pins_alone)
 
 
-def write_candidate(con: Connection, run: Run, catalog: Catalog) -> StageReport:
+def write_candidate(con: Connection, run: Run, catalog: Catalog, *, pins_alone: bool = False) -> StageReport:
     """Do what ``build_candidate`` does, in the caller's transaction, on tables that are there."""
     _check_features(con, run, catalog)
     last = latest_publication(con)
@@ -144,6 +145,7 @@ def write_candidate(con: Connection, run: Run, catalog: Catalog) -> StageReport:
         last_as_of=last.as_of if last else run.as_of,
         # The first publication explains nothing by what happened before it.
         identity_event_seq=last.identity_event_seq if last else newest_event,
+        pins_alone=pins_alone,
     )
     candidate_id = contracts.stamp_candidate(con, "segments", run)
     con.execute(

@@ -195,7 +195,8 @@ inner join segments.candidate_places as p on m.place = p.place
 
 # Withdrawn consent and erasure must go through whatever a guard says, so they are no churn. A pin is the remedy for
 # what guards did not see: they hold back neither the segment that it holds, nor, by its size or by whom the pin moves,
-# one that depends on it. Its end they do: the rule may be as wrong as it was.
+# one that depends on it. Its end they do: the rule may be as wrong as it was. Where pins alone are to act, a segment
+# that nothing else moves is no worse than it was published, so it holds nothing back either.
 _SIZES = """
 create or replace table segments.candidate_sizes as
 with keys as (
@@ -213,14 +214,16 @@ moved as (
         m.entering,
         m.leaving,
         m.churning,
-        m.remedied
+        m.remedied,
+        m.unrelated
     from (
         select
             place,
             count(*) filter (is_entry) as entering,
             count(*) filter (not is_entry) as leaving,
             count(*) filter (not is_entry and cause_rank not in ({unguarded})) as churning,
-            count(*) filter (not is_entry and cause_rank = {rollback}) as remedied
+            count(*) filter (not is_entry and cause_rank = {rollback}) as remedied,
+            count(*) filter (cause_rank not in ({unguarded}, {rollback})) as unrelated
         from segments.candidate_moves group by place
     ) as m
     inner join segments.candidate_places as p on m.place = p.place
@@ -234,6 +237,7 @@ sized as (
         coalesce(m.leaving, 0) as leaving,
         coalesce(m.churning, 0) as churning,
         coalesce(m.remedied, 0) as remedied,
+        coalesce(m.unrelated, 0) as unrelated,
         p.pin_id,
         coalesce(p.is_sheltered, false) as is_sheltered,
         case when b.n > 0 then coalesce(m.churning, 0) / cast(b.n as double) else 0.0 end as churn_ratio,
@@ -267,7 +271,7 @@ select
     *,
     is_min_size_kept and is_max_size_kept and is_max_share_kept and is_max_churn_kept and is_max_exits_kept
         as are_guards_kept,
-    pin_id is not null or is_sheltered
+    pin_id is not null or ($pins_alone and unrelated = 0) or is_sheltered
         and (
             max_churn_ratio is null or members_before < min_base
             or churning - remedied <= max_churn_ratio * members_before
@@ -285,6 +289,8 @@ def find_changes(
     population: int,
     last_as_of: datetime,
     identity_event_seq: int,
+    *,
+    pins_alone: bool = False,
 ) -> None:
     """Write ``segments.candidate_moves``, the view ``candidate_changes`` of it, and ``candidate_sizes``.
 
@@ -295,6 +301,7 @@ def find_changes(
         population: Customers with features.
         last_as_of: ``as_of`` of the last publication; consent given later explains an entry.
         identity_event_seq: Newest identity event that the last publication knew of.
+        pins_alone: Whether only pins are to act: guards then judge what moves for another cause.
     """
     find_published(con, places)
     con.execute(_TOUCHED, {"identity_event_seq": identity_event_seq})
@@ -318,7 +325,7 @@ def find_changes(
         rollback=CAUSES.index("rollback"),
         min_base=MIN_BASE,
     )
-    con.execute(sizes, {"population": population})
+    con.execute(sizes, {"population": population, "pins_alone": pins_alone})
 
 
 def _compare(con: Connection, words: int) -> None:

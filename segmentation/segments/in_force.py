@@ -107,6 +107,31 @@ def definitions_to_evaluate(con: Connection, folder: Path, contract: Contract | 
     return replace(judged, held=tuple(held), provenance=provenance, warnings=catalog.warnings)
 
 
+def definitions_live(con: Connection, folder: Path, contract: Contract | TypedFeatures) -> Catalog:
+    """Return what is live under the policy in force, for a decision about a segment that can't wait.
+
+    Of the folder only list files and purposes are read: neither an edit nor a mistake in it has a part in the decision.
+    What waits for approval still waits.
+
+    Raises:
+        CandidateError: What is live can't be evaluated any more.
+    """
+    live = read_live(con, folder, contract)
+    if errors := [problem for problem in live.warnings if problem.severity == "error"]:
+        raise CandidateError(
+            f"what is live can't be evaluated as it is: {errors[0].what}",
+            where=errors[0].where,
+            expected="definitions that today's features, lists and purposes still allow",
+            repair=errors[0].repair or "correct it there; the decision is written, and the next run heeds it",
+        )
+    rows = con.execute(
+        "select unit_key, subject, what, change_class, reasons from segments.held_changes order by all"
+    ).fetchall()
+    held = tuple(HeldChange(unit, key, what, kind, tuple(reasons)) for unit, key, what, kind, reasons in rows)
+    policy = read_policy(con)
+    return replace(with_policy(live, policy) if policy else live, held=held)
+
+
 def with_policy(catalog: Catalog, policy: Policy) -> Catalog:
     """Return a catalog whose segments are guarded by the policy, too."""
     segments = {key: replace(segment, policy_limits=policy.limits(key)) for key, segment in catalog.segments.items()}

@@ -17,6 +17,9 @@ from segmentation.warehouse import Connection, scalar
 
 ACTIONS = ("freeze", "kill", "rollback", "unfreeze")
 
+#: Those that can't wait: they act on what is live, so that neither a mistake in the catalog nor an edit has a part.
+URGENT = frozenset({"freeze", "kill", "rollback"})
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

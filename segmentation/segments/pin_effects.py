@@ -12,7 +12,7 @@ from segmentation.identity.rule_book import Signature
 from segmentation.run import Run
 from segmentation.segments.candidate import write_candidate
 from segmentation.segments.catalog import Catalog
-from segmentation.segments.pin_decisions import Decision, decide_pin
+from segmentation.segments.pin_decisions import URGENT, Decision, decide_pin
 from segmentation.warehouse import Connection, literal, scalar
 
 #: Why a customer whom a pin names is not a member, in words.
@@ -119,7 +119,7 @@ def preview(
     con.execute("begin transaction")
     try:
         decision = decide_pin(con, action, segment_key, signature, to=to)
-        write_candidate(con, run, catalog)
+        write_candidate(con, run, catalog, pins_alone=action in URGENT)
         return decision, measure_effect(con, decision), read_movers(con, segment_key)
     finally:
         con.execute("rollback")

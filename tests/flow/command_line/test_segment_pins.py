@@ -145,3 +145,20 @@ def test_what_can_not_be_meant_is_told(ask: Ask, house: Any) -> None:
     assert ask(data, "history", "tier_vip", "--known-at", "2026-11-01").code == 1
     assert ask(data, "history", "nobody").code == 5
     assert ask(data, "history", "tier_vip", "--at", "2001-01-01").code == 5
+
+
+def test_a_kill_works_whatever_state_the_catalog_is_in(ask: Ask, own: Any, catalog: Path) -> None:
+    data = own.settings.data
+    edited = catalog / "segments" / "tier_core.yml"
+    edited.write_text(edited.read_text().replace("name: ", "name: Renamed ", 1))
+    (catalog / "segments" / "half_written.yml").write_text("key: [half_written")
+    (catalog / "groups.yml").write_text("groups: 3")
+    names = "select segment_key, name, segment_version from segments.catalog order by 1"
+    before = own.sql(names)
+    for dry in (("--dry-run",), ()):
+        answer = ask(data, "kill", "tier_vip", *SIGNED, *dry, "--json", STRATA_CATALOG=str(catalog))
+        assert answer.code == 0, answer.out + answer.err
+        assert answer.json["effect"]["members_after"] == 0
+    assert answer.json["is_published"]
+    assert own.sql(MEMBERS) == []
+    assert own.sql(names) == before

@@ -2,8 +2,12 @@
 
 from datetime import datetime
 
+from segmentation import contracts
 from segmentation.identity.rule_book import Signature
+from segmentation.segments.candidate import build_candidate
+from segmentation.segments.in_force import definitions_live, definitions_to_evaluate
 from segmentation.segments.pin_decisions import decide_pin
+from segmentation.segments.publish import publish
 from segmentation.warehouse import transaction
 
 JO = Signature("jo", "case 12", datetime(2026, 11, 20, 8))
@@ -50,3 +54,53 @@ def test_the_end_of_a_rollback_is_held_by_guards(tiers) -> None:
     pin(tiers, "unfreeze", "reachable")
     tiers.build(days=2)
     assert guards(tiers, "reachable") == (False, False)
+
+
+def act(company, action: str, segment: str, days: int) -> None:
+    """Decide what can't wait, and make it so, as its run does."""
+    pin(company, action, segment)
+    run = company.next_run(days)
+    build_candidate(company.con, run, definitions_live(company.con, company.folder, company.types), pins_alone=True)
+    publish(company.con, run)
+
+
+def test_what_can_not_wait_heeds_no_edit_and_no_mistake_in_the_catalog(tiers) -> None:
+    contracts.ensure_schema(tiers.con, "segments")
+    tiers.decide()
+    # One edit waits for approval, one for its run, and a third one is no definition at all.
+    tiers.write("reachable", "is_known and mrr_micros > 0", consent="{purposes: [marketing.email]}")
+    run = tiers.next_run(1)
+    build_candidate(tiers.con, run, definitions_to_evaluate(tiers.con, tiers.folder, tiers.types))
+    publish(tiers.con, run)
+    waiting = tiers.rows("select unit_key, subject, what, change_class, reasons from segments.held_changes")
+    assert waiting
+    policies = tiers.rows("select * from segments.policies")
+    tiers.write("anybody", "true")
+    (tiers.folder / "segments" / "broken.yml").write_text("key: [broken", encoding="utf-8")
+    act(tiers, "kill", "vip", days=2)
+    assert tiers.members("vip") == set()
+    assert tiers.members("core") == {"c_a", "c_b"}
+    assert tiers.members("reachable") == {"c_a", "c_c"}
+    assert tiers.rows("select segment_key from segments.catalog where segment_key in ('anybody', 'broken')") == []
+    assert tiers.rows("select distinct segment_version from segments.catalog") == [(1,)]
+    assert tiers.rows("select * from segments.policies") == policies
+    assert tiers.rows("select unit_key, subject, what, change_class, reasons from segments.held_changes") == waiting
+    tiers.check_consistency()
+
+
+def test_where_pins_alone_act_guards_judge_what_moves_for_another_cause(tiers) -> None:
+    contracts.ensure_schema(tiers.con, "segments")
+    tiers.write("small", "is_known", guards="{min_size: 9}")
+    tiers.write("paying", "mrr_micros > 0", guards="{max_exits: 0}")
+    # Somebody accepted this once.
+    tiers.decide()
+    assert guards(tiers, "small") == (False, False)
+    act(tiers, "kill", "vip", days=1)
+    assert guards(tiers, "small") == (False, True)
+    # The next ordinary run judges it again, and so does this one where data moves it as well.
+    tiers.build(days=2)
+    assert guards(tiers, "small") == (False, False)
+    tiers.alter("c_b", mrr_micros=0, is_known=False)
+    act(tiers, "freeze", "free", days=2)
+    assert guards(tiers, "small") == (False, False)
+    assert guards(tiers, "paying") == (False, False)
