@@ -194,13 +194,31 @@ inner join segments.candidate_places as p on m.place = p.place
 """
 
 # Withdrawn consent and erasure must go through whatever a guard says, so they are no churn. A pin is the remedy for
-# what guards did not see: they hold back neither the segment that it holds, nor, by its size or by whom the pin moves,
-# one that depends on it. Its end they do: the rule may be as wrong as it was. Where pins alone are to act, a segment
-# that nothing else moves is no worse than it was published, so it holds nothing back either.
+# what guards did not see: they hold back neither the segment that it holds, nor one that depends on it, by whom the pin
+# moves or has moved since the pins of today began. Whom data moves meanwhile counts as ever. Its end they do: the rule
+# may be as wrong as it was. Where pins alone are to act, a segment that nothing else moves is no worse than it was
+# published, so it holds nothing back either.
 _SIZES = """
 create or replace table segments.candidate_sizes as
 with keys as (
     select segment_key from segments.candidate_catalog union select segment_key from segments.candidate_places
+),
+since as (
+    select min(o.recorded_at) as recorded_at
+    from segments.publication_segments as o
+    inner join (
+        select p.segment_key, coalesce(max(u.publication_seq), 0) as publication_seq
+        from segments.candidate_pins as p
+        left join segments.publication_segments as u on p.segment_key = u.segment_key and u.pin_id is null
+        where p.is_live
+        group by p.segment_key
+    ) as unpinned on o.segment_key = unpinned.segment_key and o.publication_seq > unpinned.publication_seq
+),
+brought as (
+    select c.segment_key, count(*) filter (c.change = 'enter') - count(*) filter (c.change = 'exit') as n
+    from segments.membership_changes as c
+    where c.cause = 'rollback' and c.recorded_at >= (select s.recorded_at from since as s)
+    group by c.segment_key
 ),
 before as (select segment_key, count(*) as n from segments.membership group by segment_key),
 now as (
@@ -215,6 +233,7 @@ moved as (
         m.leaving,
         m.churning,
         m.remedied,
+        m.bringing,
         m.unrelated
     from (
         select
@@ -223,6 +242,7 @@ moved as (
             count(*) filter (not is_entry) as leaving,
             count(*) filter (not is_entry and cause_rank not in ({unguarded})) as churning,
             count(*) filter (not is_entry and cause_rank = {rollback}) as remedied,
+            count(*) filter (is_entry and cause_rank = {rollback}) as bringing,
             count(*) filter (cause_rank not in ({unguarded}, {rollback})) as unrelated
         from segments.candidate_moves group by place
     ) as m
@@ -238,6 +258,7 @@ sized as (
         coalesce(m.churning, 0) as churning,
         coalesce(m.remedied, 0) as remedied,
         coalesce(m.unrelated, 0) as unrelated,
+        members_after - coalesce(g.n, 0) - coalesce(m.bringing, 0) + coalesce(m.remedied, 0) as members_without_pins,
         p.pin_id,
         coalesce(p.is_sheltered, false) as is_sheltered,
         case when b.n > 0 then coalesce(m.churning, 0) / cast(b.n as double) else 0.0 end as churn_ratio,
@@ -253,6 +274,7 @@ sized as (
     left join segments.candidate_catalog as c on k.segment_key = c.segment_key
     left join before as b on k.segment_key = b.segment_key
     left join now as a on k.segment_key = a.segment_key
+    left join brought as g on k.segment_key = g.segment_key
     left join moved as m on k.segment_key = m.segment_key
     left join segments.candidate_places as p on k.segment_key = p.segment_key
 ),
@@ -272,6 +294,9 @@ select
     is_min_size_kept and is_max_size_kept and is_max_share_kept and is_max_churn_kept and is_max_exits_kept
         as are_guards_kept,
     pin_id is not null or ($pins_alone and unrelated = 0) or is_sheltered
+        and (is_min_size_kept or members_without_pins >= min_size)
+        and (is_max_size_kept or members_without_pins <= max_size)
+        and (is_max_share_kept or members_without_pins <= max_share * $population)
         and (
             max_churn_ratio is null or members_before < min_base
             or churning - remedied <= max_churn_ratio * members_before

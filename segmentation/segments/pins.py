@@ -98,7 +98,7 @@ class PinsInForce:
         changed: Segments whose pin began, ended or was replaced since the last publication.
         disturbed: Segments that may change because of that: ``changed`` and what depends on them or their groups.
         sheltered: Segments whose size depends on a pin, or on its end, though none holds them: those of its group,
-            those that ask about it.
+            those that ask about it. Guards do not count whom a pin moved there.
         released: Segments that a pin held in the last publication and none holds now.
     """
 

@@ -104,3 +104,24 @@ def test_where_pins_alone_act_guards_judge_what_moves_for_another_cause(tiers) -
     act(tiers, "freeze", "free", days=2)
     assert guards(tiers, "small") == (False, False)
     assert guards(tiers, "paying") == (False, False)
+
+
+def test_while_a_pin_lasts_guards_judge_whom_data_moves(tiers) -> None:
+    tiers.write("core", "mrr_micros > 0", group="tier", precedence=2, guards="{max_size: 1}")
+    tiers.write("care", "in_segment('core')", guards="{max_share: 0.25}")
+    tiers.write("others", "not in_segment('core')", guards="{min_size: 3}")
+    tiers.decide()
+    pin(tiers, "kill", "vip")
+    tiers.decide(days=1)
+    tiers.build(days=2)
+    for key in ("core", "care", "others"):
+        assert guards(tiers, key) == (False, True)
+    # A pin that takes the place of another brings with it what that one has moved.
+    pin(tiers, "freeze", "vip")
+    tiers.decide(days=2)
+    for key in ("core", "care", "others"):
+        assert guards(tiers, key) == (False, True)
+    tiers.alter("c_c", mrr_micros=5)
+    tiers.build(days=3)
+    for key in ("core", "care", "others"):
+        assert guards(tiers, key) == (False, False)
