@@ -16,6 +16,7 @@ CHANGES = "segments.candidate_changes"
 SIZES = "segments.candidate_sizes"
 
 MISTAKES = {
+    "canaries_are_no_worse": "update segments.candidate_canaries set state = 'paused', reason = 'fewer orders'",
     "segments_are_defined": "; ".join(
         f"delete from segments.candidate_{table}"
         for table in ("catalog", "membership", "effective", "conflicts", "changes", "sizes")
@@ -94,6 +95,8 @@ def good(con: Connection) -> Connection:
         create table segments.candidate_held (
             unit_key varchar, subject varchar, what varchar, change_class varchar, reasons varchar[]
         );
+        create table segments.candidate_canaries as
+            select 'vip' as segment_key, 20 as percent, 'running' as state, null::varchar as reason;
         """
     )
     return con
