@@ -223,7 +223,7 @@ SUITE = Suite(
         holds_nowhere(
             "canaries_are_no_worse",
             CANARIES,
-            "select segment_key, percent, state, reason from {batch} where state in ('paused', 'aborted')",
+            "select segment_key, percent, state from {batch} where state in ('paused', 'aborted')",
             expected="no canary that is paused or aborted for longer than it takes to correct its rule",
             repair="see why with strata segments; correct the rule, or write lifecycle: active with the rule before",
             severity="warning",
