@@ -1,5 +1,6 @@
 """What all tests share: a run with a fixed clock and a warehouse of their own."""
 
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         place[path] = (folder == "unit", folders.setdefault(folder, 0), folder)
         folders[folder] += 1
     items.sort(key=lambda item: place[item.path])
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Give the process its file mode mask back: commands that run within it set their own."""
+    before = os.umask(0)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture

@@ -166,7 +166,11 @@ def validate(
                     out.print(Text(f"    {name + ':':<9} {text}", style="dim"))
         files = sum(1 for _ in settings.catalog.rglob("*.yml"))
         verdict = _counted(len(errors), "error") if errors else "no errors"
-        out.print(f"{files} files in {settings.catalog}: {verdict}, {_counted(len(warnings), 'warning')}", markup=False)
+        out.print(
+            f"{files} files in {settings.catalog}: {verdict}, {_counted(len(warnings), 'warning')}",
+            markup=False,
+            soft_wrap=True,
+        )
     if errors:
         raise typer.Exit(1)
 

