@@ -57,9 +57,12 @@ def _decide(con: Connection, run: Run) -> None:
 def _rules_sql(con: Connection) -> str:
     """Return one scan that evaluates every rule: groups as a first match, then free segments, which may ask them."""
     rows = con.execute(
-        "select segment_key, rule_sql, group_key, purposes from house.segments.catalog "
+        "select segment_key, rule_sql, group_key, purposes, definition ->> '$.entity' = 'account' "
+        "from house.segments.catalog "
         "where coalesce(is_evaluated, true) and rule_sql is not null order by group_key, precedence, segment_key"
     ).fetchall()
+    inherited = "".join(_inherited_sql(key, rule) for key, rule, _, _, is_of_accounts in rows if is_of_accounts)
+    rows = [(key, rule, group, purposes) for key, rule, group, purposes, is_of_accounts in rows if not is_of_accounts]
     group_of = {key: group for key, _, group, _ in rows}
     free: list[str] = []
     groups: dict[str, list[str]] = {}
@@ -75,7 +78,16 @@ def _rules_sql(con: Connection) -> str:
     entries = ", ".join([*free, *(f"{group}_winner" for group in groups)])
     return (
         f"select customer_id, segment_key from (select customer_id, unnest([{entries}]) as segment_key "
-        f"from (select *, {winners} from house.features.customer_features)) where segment_key is not null"
+        f"from (select *, {winners} from house.features.customer_features)) where segment_key is not null{inherited}"
+    )
+
+
+def _inherited_sql(key: str, rule: str) -> str:
+    """Return what adds the customers of the accounts that a segment of accounts, outside of groups, takes."""
+    return (
+        f" union all select distinct customer_id, {literal(key)} from house.identity.customer_accounts "
+        f"where account_id in (select account_id from house.features.account_features where {rule}) "
+        "and customer_id in (select customer_id from house.features.customer_features)"
     )
 
 
