@@ -67,7 +67,7 @@ def plan(
     if markdown:
         markdown.write_text(render_markdown(found, plan_hash(found)), encoding="utf-8")
     if as_json:
-        print(render_plan(found), end="")  # noqa: T201 - the command's result
+        typer.echo(render_plan(found), nl=False)
     else:
         _show(found, file)
     if found.has_changes:

@@ -12,6 +12,7 @@ means of unequal variance). Every run asks anew, so the bar is higher than for o
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 from segmentation.segments.canaries import in_canary_sql, with_segments
 from segmentation.segments.catalog import Catalog
@@ -102,8 +103,8 @@ def compare(metric: CanaryMetric, inside: _Side, outside: _Side) -> Check:
     # Without any spread every difference is real; the largest finite number stands for it, as JSON has no infinity.
     z = gap / error if error else math.copysign(1e9, gap) if gap else 0.0
     is_worse = gap > metric.tolerance * abs(other_mean) and z > Z
-    verdict = "worse" if is_worse else "kept"
-    return Check(metric.feature, number, mean, other_number, other_mean, round(z, 6), verdict, metric.on_breach)  # type: ignore[arg-type]
+    verdict: Literal["kept", "worse"] = "worse" if is_worse else "kept"
+    return Check(metric.feature, number, mean, other_number, other_mean, round(z, 6), verdict, metric.on_breach)
 
 
 def _claim(part: CatalogSegment | None) -> str:

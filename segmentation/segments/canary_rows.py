@@ -163,7 +163,8 @@ def _row(run: Run, segment: CatalogSegment) -> list[object]:
         canonical_json(normal_form(base.definition, base.rule)) if base else None,
         list(segment.required_purposes),
         list(base.required_purposes) if base else [],
-        trial.percent if 0 < trial.percent < 100 else percent,  # noqa: PLR2004 - nobody or everybody
+        # Once it has ended it holds for everybody or nobody; the row keeps the share that was tried.
+        percent if trial.state in {"promoted", "aborted"} else trial.percent,
         started_at,
         started_at + timedelta(days=hold),
         trial.state,

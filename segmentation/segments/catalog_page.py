@@ -167,7 +167,7 @@ def _money(micros: int | None) -> str:
 
 def sparkline(values: Sequence[int]) -> str:
     """Return sizes over time as a small line from zero to the largest; nothing where there are fewer than two."""
-    if len(values) < 2:  # noqa: PLR2004 - one point is no line
+    if len(values) <= 1:
         return ""
     largest, step = max(values) or 1, (_WIDTH - 4) / (len(values) - 1)
     points = [(2 + index * step, _HEIGHT - 3 - (_HEIGHT - 6) * value / largest) for index, value in enumerate(values)]

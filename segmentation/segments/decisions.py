@@ -206,14 +206,17 @@ class _Query:
         for key in keys:
             segment, place = self._live[key], self._places[key]
             if key in self._pins.kinds:
-                held = _held(key, self._pins.kinds[key])
-                claimed[place] = by_part(segment, lambda part: " and ".join([held, *hard_conditions(part)]))  # noqa: B023 - called here
+                claimed[place] = by_part(segment, self._pinned)
                 continue
             claimed[place] = by_part(segment, self._claim)
             if any(listing.side == "include" for _, part in segment.parts if part for listing in part.listings):
                 included[place] = by_part(segment, self._include)
         yield from self._named("claimed", level, words_sql(claimed, len(self._words)))
         yield from self._named("included", level, words_sql(included, len(self._words)))
+
+    def _pinned(self, part: CatalogSegment) -> str:
+        """Return the condition that the segment's pin claims the customer, whom a definition lets in."""
+        return " and ".join([_held(part.key, self._pins.kinds[part.key]), *hard_conditions(part)])
 
     def _claim(self, part: CatalogSegment) -> str:
         """Return the condition that a definition claims the customer."""

@@ -10,7 +10,7 @@ numbers count up to 2^53, arithmetic first makes floats of its operands, and mom
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -36,6 +36,7 @@ from segmentation.segments.conditions import (
     Term,
     leaves,
 )
+from segmentation.segments.evaluation import moment_of
 from segmentation.segments.kinds import Kind
 from segmentation.segments.rule_sql import to_text
 
@@ -46,7 +47,8 @@ _EXACT = 2**53
 #: Moments up to here, in microseconds before and after 1970, have exact differences: the years 1827 to 2112.
 _MOMENTS = 2**52
 _DAY = 86_400_000_000
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - all moments are UTC
+#: Moments are UTC, and bear no zone.
+_EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
 
 Logic = dict[str, Any]
 
@@ -111,9 +113,7 @@ def _attribute(name: str, value: Any) -> Any:
 
 
 def _micros(moment: date) -> int:
-    if not isinstance(moment, datetime):
-        moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 - all moments are UTC
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment_of(moment) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _logic(condition: Condition) -> Logic:
@@ -185,11 +185,11 @@ def _comparison(comparison: Comparison) -> Logic:
 
 def _days(term: DaysSince, operator: str, bound: Constant) -> Logic:
     """Compare whole days, cut towards zero, with a number: JSONLogic cuts nothing, but it can compare the gap."""
-    assert isinstance(bound.value, (int, float))  # noqa: S101 - days are compared with numbers alone
     gap = {"-": [_moment(Feature(AS_OF, Kind.TIMESTAMP)), _moment(term.moment)]}
-    low, high = math.ceil(bound.value), math.floor(bound.value)
+    days = _number(bound)
+    low, high = math.ceil(days), math.floor(days)
     if max(abs(low), abs(high)) >= _EXACT // _DAY:
-        raise InexpressibleError(f"{bound.value} days are more than it can count in microseconds")
+        raise InexpressibleError(f"{days} days are more than it can count in microseconds")
     match operator:
         case "=" | "<>":
             # Where the number is none of whole days, no gap is both.
@@ -270,13 +270,21 @@ def _moment(term: Term) -> Any:
 
 def _float(term: Term) -> Any:
     match term:
-        case Constant(value):
-            return float(value)  # type: ignore[arg-type]  # arithmetic is of numbers alone
+        case Constant():
+            return float(_number(term))
         case Arithmetic(operator, left, right):
             return {operator: [_float(left), _float(right)]}
         case _:
             # Some evaluators keep whole numbers whole; times 1.0 they are floats everywhere.
             return {"*": [_value(term), 1.0]}
+
+
+def _number(constant: Constant) -> int | float:
+    """Return the value of a constant where kinds allow numbers alone: days and arithmetic."""
+    match constant.value:
+        case int() | float() as number:
+            return number
+    raise TypeError(f"{constant.value!r} is not a number")
 
 
 # -- nulls -------------------------------------------------------------------------------------------------
