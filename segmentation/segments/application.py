@@ -17,7 +17,7 @@ from segmentation.segments.approvals import Approver, approve
 from segmentation.segments.catalog import Catalog, load_catalog
 from segmentation.segments.kinds import Contract, TypedFeatures
 from segmentation.segments.plan import Base, Content, Plan, find_base, read_content
-from segmentation.segments.plan_file import PlanError, PlanFile, plan_hash
+from segmentation.segments.plan_file import PlanError, PlanFile, effect_hash, plan_hash
 from segmentation.segments.policy import Policy, load_policy
 from segmentation.segments.publications import latest_publication
 from segmentation.warehouse import Connection, Warehouse, literal, transaction
@@ -103,7 +103,7 @@ def carry_out(
             return before
         require_base(con, file, catalog, policy)
     again = plan_again()
-    if plan_hash(again) != file.hash:
+    if effect_hash(again.as_dict()) != effect_hash(file.facts):
         raise PlanError(
             "the plan says otherwise than the same catalog does now",
             where=f"plan {file.hash[:16]}, made again {plan_hash(again)[:16]}",

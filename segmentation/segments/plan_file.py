@@ -47,6 +47,17 @@ def plan_hash(plan: Plan) -> str:
     return _digest({"format": FORMAT, **plan.as_dict()})
 
 
+def effect_hash(facts: Mapping[str, Any]) -> str:
+    """Return the digest of what a plan does: of all that it says but for how each change is judged.
+
+    A judgement rests on a proof, which a busy machine may not find in time; what is applied does not depend on it.
+    """
+    units = [
+        {name: unit[name] for name in ("unit", "base_hash", "target_hash")} for unit in facts.get("definitions", [])
+    ]
+    return _digest({**facts, "format": FORMAT, "definitions": units})
+
+
 def render_plan(plan: Plan) -> str:
     """Return a plan as the text of its file."""
     facts = {"format": FORMAT, **plan.as_dict()}

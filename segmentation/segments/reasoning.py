@@ -170,23 +170,27 @@ class Reasoner:
         """Return ``no`` where the encoding leaves no row, and a row that was tried where it finds one."""
         import z3  # noqa: PLC0415 - see solver_encoding
 
-        solver = z3.Solver()
-        solver.add(said)
+        # A place of its own: what the process asked before would choose another row, and a plan must say the same
+        # whenever it is made.
+        place = z3.Context()
+        solver = z3.Solver(ctx=place)
+        solver.add([one.translate(place) for one in said])
         wishes = {f"wish{number}": wish for number, wish in enumerate(encoding.readable())}
         for name, wish in wishes.items():
-            solver.add(z3.Implies(z3.Bool(name), wish))
+            solver.add(z3.Implies(z3.Bool(name), wish).translate(place))
         refused = given_up = 0
         solver.set("timeout", _MILLISECONDS)
         while True:
             solver.set("rlimit", max(_LEAST, min(self._steps, self._left)))
             before = _steps_of(solver)
-            result = solver.check(*(z3.Bool(name) for name in wishes))
+            result = solver.check(*(z3.Bool(name, place) for name in wishes))
             self._left -= _steps_of(solver) - before
             if result == z3.sat:
-                example = question.example(encoding, solver.model())
+                model = solver.model().translate(z3.main_ctx())
+                example = question.example(encoding, model)
                 if example or refused == _TRIES:
                     return ("yes" if example else "unknown"), example
-                solver.add(encoding.others(solver.model()))
+                solver.add(encoding.others(model).translate(place))
                 refused += 1
                 continue
             if result != z3.unsat:

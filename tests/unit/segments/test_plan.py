@@ -13,7 +13,7 @@ from segmentation import audit, contracts
 from segmentation.costs.plan_section import cost_section
 from segmentation.errors import CandidateError, GateClosedError, StrataError
 from segmentation.readers import readable_tables
-from segmentation.segments import plan_effects, plan_values
+from segmentation.segments import change_classes, plan_effects, plan_values
 from segmentation.segments.application import Outcome, carry_out
 from segmentation.segments.approvals import Approver
 from segmentation.segments.candidate import build_candidate
@@ -24,6 +24,7 @@ from segmentation.segments.plan_file import PlanError, plan_hash, read_plan, wri
 from segmentation.segments.plan_report import render_markdown, summarise
 from segmentation.segments.plan_sections import PlanContext, Section
 from segmentation.segments.publish import publish
+from segmentation.segments.reasoning import Answer
 from segmentation.segments.scratch import lay_views
 from segmentation.sync.catalog import SqlDestination
 from segmentation.sync.plan_section import delivery_section
@@ -203,6 +204,16 @@ def test_a_plan_tells_who_moves_and_touches_nothing(shop: Shop) -> None:
 def test_a_plan_is_the_same_whenever_it_is_made(shop: Shop) -> None:
     narrow(shop)
     assert plan_hash(shop.plan()) == plan_hash(shop.plan())
+
+
+def test_a_proof_that_a_busy_machine_does_not_find_stops_no_plan(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow(shop)
+    shop.write_plan(tmp_path / "plan.json")
+    monkeypatch.setattr(change_classes, "implies", lambda *_: Answer("unknown"))
+    assert shop.apply(tmp_path / "plan.json").state == "applied"
+    assert shop.members("vip") == {"c_a"}
 
 
 def test_features_that_could_tell_who_somebody_is_are_not_shown(shop: Shop) -> None:

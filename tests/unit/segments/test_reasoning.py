@@ -188,6 +188,15 @@ def test_a_spent_budget_leaves_hard_questions_open_and_no_others() -> None:
     assert spent.satisfiable(rule("n > 4 and n < 5")).is_no
 
 
+def test_what_the_process_asked_before_changes_no_answer() -> None:
+    one = rule("n >= 20 or m >= 10 or s = 'pro' and x >= 6")
+    other = rule("n >= 25 or m >= 10 or s = 'pro' and x >= 6")
+    first = implies(one, other)
+    for number in range(25):
+        satisfiable(rule(f"n * {number} > x and s <> 'c{number}' or b"))
+        assert implies(one, other) == first
+
+
 def test_the_solver_is_imported_when_it_is_needed() -> None:
     script = "import sys, segmentation.segments.reasoning; print('z3' in sys.modules)"
     assert (
