@@ -13,17 +13,30 @@ _STAGES = ("identity", "segments")
 #: Tables that trying something writes: they are copied, all others are looked at where they are.
 _COPIED = (("ops", "candidates"),)
 
+# Asked once for all tables: looking through the catalog for each costs more than the views.
 _TABLES = """
-select schema_name, table_name from duckdb_tables() where database_name = 'live' order by all
-"""
-
-_MISSING = """
-select column_name, data_type from duckdb_columns()
-where database_name = current_database() and schema_name = $schema and table_name = $table and column_name not in (
-    select column_name from duckdb_columns()
-    where database_name = 'live' and schema_name = $schema and table_name = $table
-)
-order by column_index
+with wanted as (
+    select schema_name, table_name, column_name, data_type, column_index
+    from duckdb_columns() where database_name = current_database()
+),
+missing as (
+    select
+        wanted.schema_name, wanted.table_name,
+        list([wanted.column_name, wanted.data_type] order by wanted.column_index) as columns
+    from wanted
+    anti join (select * from duckdb_columns() where database_name = 'live') as held
+        on wanted.schema_name = held.schema_name and wanted.table_name = held.table_name
+        and wanted.column_name = held.column_name
+    group by all
+),
+own as (select distinct schema_name, table_name from wanted)
+select
+    held.schema_name, held.table_name, own.table_name is not null, coalesce(missing.columns, [])
+from duckdb_tables() as held
+left join own on held.schema_name = own.schema_name and held.table_name = own.table_name
+left join missing on held.schema_name = missing.schema_name and held.table_name = missing.table_name
+where held.database_name = 'live'
+order by 1, 2
 """
 
 
@@ -34,12 +47,14 @@ def lay_views(con: Connection) -> None:
     """
     for stage in _STAGES:
         ensure_schema(con, stage)
-    for schema, table in con.execute(_TABLES).fetchall():
-        name = f"{quote(schema)}.{quote(table)}"
-        missing = con.execute(_MISSING, {"schema": schema, "table": table}).fetchall()
-        added = "".join(f", null::{kind} as {quote(column)}" for column, kind in missing)
+    tables = con.execute(_TABLES).fetchall()
+    for schema in {one[0] for one in tables}:
         con.execute(f"create schema if not exists {quote(schema)}")
-        con.execute(f"drop table if exists {name}")
+    for schema, table, is_there, missing in tables:
+        name = f"{quote(schema)}.{quote(table)}"
+        added = "".join(f", null::{kind} as {quote(column)}" for column, kind in missing)
+        if is_there:
+            con.execute(f"drop table {name}")
         kind = "table" if (schema, table) in _COPIED else "view"
         con.execute(f"create {kind} {name} as select *{added} from live.{name}")
     newest = con.execute("select coalesce(max(candidate_seq), 0) + 1 from ops.candidates").fetchall()[0][0]

@@ -1,11 +1,12 @@
 """A small company: features that tests set by hand and a catalog that tests write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 
 from segmentation import contracts
@@ -14,6 +15,9 @@ from segmentation.segments.candidate import build_candidate
 from segmentation.segments.catalog import Catalog, load_catalog
 from segmentation.segments.publish import publish
 from segmentation.warehouse import Connection
+
+if TYPE_CHECKING:
+    from .shop import Shop
 
 TYPES = {
     "customer_id": "string",
@@ -216,3 +220,20 @@ def tiers(company: Company) -> Company:
         {"customer_id": "c_d", "is_known": None, "consented_purposes": None},
     )
     return company
+
+
+@pytest.fixture(scope="session")
+def built_shop(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Shop]":
+    """Four customers in three tiers, published; nobody's to change."""
+    from .shop import build_shop
+
+    with duckdb.connect() as con:
+        yield build_shop(tmp_path_factory.mktemp("shop"), con)
+
+
+@pytest.fixture
+def shop(built_shop: "Shop", tmp_path: Path) -> "Shop":
+    """Four customers in three tiers, published."""
+    from .shop import copy_shop
+
+    return copy_shop(built_shop, tmp_path)
