@@ -10,7 +10,8 @@ from pathlib import Path
 import dagster as dg
 
 from assets.identity_pages import build_pages
-from assets.metadata import catalog_link, line_chart, report_metadata
+from assets.identity_trends import build_trends
+from assets.metadata import bar_chart, catalog_link, report_metadata
 from assets.sources import TABLES as SOURCE_TABLES
 from assets.stage_assets import WRITES_WAREHOUSE, candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
@@ -21,7 +22,8 @@ from segmentation.identity.candidate import build_candidate
 from segmentation.identity.catalog import load_identity_catalog
 from segmentation.identity.matching.candidates import load_matching_in_force
 from segmentation.identity.publish import publish
-from segmentation.identity.scorecard import evaluate, keep_run_figures, read_trend
+from segmentation.identity.scorecard import evaluate, keep_run_figures
+from segmentation.identity.sizes import CLASSES, CUSTOMERS, RAW, shown
 from segmentation.identity.state import export_state
 from segmentation.warehouse import Connection
 
@@ -44,13 +46,11 @@ TABLES = {
     "events": "What happened to customer ids: create, merge, split, unmerge, retire.",
 }
 
-#: Charts over runs, where there are such figures.
-_TRENDS = {
-    "pairwise_f1": "F1 of pairs, by run",
-    "known_profiles_mixing_people": "Known customers that mix people, by run",
-    "n_customers": "Customers, by run",
-    "id_churn_pct": "Identifiers that changed customer, % by run",
-}
+#: Pictures of how many identifiers components hold, with the figures that they show.
+_SIZES = (
+    ("raw_component_sizes", "Components by number of identifiers, before the guards", RAW),
+    ("customer_sizes", "Customers by number of identifiers, after the guards", CUSTOMERS),
+)
 
 
 @dg.asset(
@@ -69,6 +69,9 @@ def identity_candidate(context: dg.AssetExecutionContext, strata: StrataResource
             con, run, catalog, solver=settings.identity_solver, full=settings.identity_full, matching=matching
         )
     metadata = report_metadata(report)
+    for name, title, prefix in _SIZES:
+        counts = {shown(size): int(str(report.facts[f"{prefix}{size}"])) for size in CLASSES}
+        metadata[name] = bar_chart(title, counts)
     metadata["catalog"] = catalog_link(strata.settings.catalog / "identifiers.yml")
     return dg.MaterializeResult(metadata=metadata)
 
@@ -116,9 +119,7 @@ def identity_metrics(context: dg.AssetExecutionContext, strata: StrataResource) 
         metadata: dict[str, dg.MetadataValue] = {
             one.metric: dg.MetadataValue.float(one.value) for one in metrics if one.value is not None and not one.slice
         }
-        for name, title in _TRENDS.items():
-            if trend := read_trend(con, name):
-                metadata[f"{name}_by_run"] = line_chart(title, trend)
+        metadata |= build_trends(con)
     return dg.MaterializeResult(metadata=metadata)
 
 

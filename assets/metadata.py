@@ -23,6 +23,9 @@ _LABEL_WIDTH = 190
 _BAR_WIDTH = 380
 _LINE_WIDTH = 480
 _LINE_HEIGHT = 90
+_LINE_TEXT = 16
+#: Told apart by people who see few colours.
+_LINE_COLOURS = ("#4f43dd", "#c75b00", "#00796b", "#5f6368")
 _COLUMN_TOP = 44
 _COLUMN_HEIGHT = 120
 _DOT_WIDTH = 40
@@ -187,24 +190,41 @@ def waterfall_chart(title: str, parts: Sequence[tuple[str, float]]) -> dg.Metada
 
 def line_chart(title: str, values: Mapping[datetime, float]) -> dg.MetadataValue:
     """A line over moments as an inline picture, its scale from the lowest to the highest value."""
-    low, high = min(values.values()), max(values.values())
-    span, steps = (high - low) or 1.0, max(1, len(values) - 1)
-    points = [
-        (8 + _LINE_WIDTH * index / steps, 32 + _LINE_HEIGHT * (1 - (value - low) / span if high > low else 0.5))
-        for index, value in enumerate(values.values())
-    ]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="#4f43dd"/>' for x, y in points)
-    first, last = (f"{moment:%Y-%m-%d}" for moment in (min(values), max(values)))
+    return lines_chart(title, {"": values})
+
+
+def lines_chart(title: str, lines: Mapping[str, Mapping[datetime, float]]) -> dg.MetadataValue:
+    """Lines over moments by name, on one scale, as an inline picture; each line has a value at least."""
+    moments = sorted({moment for values in lines.values() for moment in values})
+    everything = [value for values in lines.values() for value in values.values()]
+    low, high = min(everything), max(everything)
+    span, steps = (high - low) or 1.0, max(1, len(moments) - 1)
+    across = {moment: 8 + _LINE_WIDTH * index / steps for index, moment in enumerate(moments)}
     right, bottom = 8 + _LINE_WIDTH, 32 + _LINE_HEIGHT
+    drawn = []
+    for place, (name, values) in enumerate(lines.items()):
+        colour = _LINE_COLOURS[place % len(_LINE_COLOURS)]
+        points = [
+            (across[moment], 32 + _LINE_HEIGHT * (1 - (value - low) / span if high > low else 0.5))
+            for moment, value in sorted(values.items())
+        ]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        drawn.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        drawn += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>' for x, y in points]
+        if name:
+            newest = values[max(values)]
+            drawn.append(
+                f'<text x="8" y="{bottom + 38 + place * _LINE_TEXT}" fill="{colour}">'
+                f"{html.escape(name)}: {newest:,.4g}</text>"
+            )
+    named = sum(bool(name) for name in lines)
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{right + 100}" height="{bottom + 28}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{right + 100}" height="{bottom + 28 + named * _LINE_TEXT}" '
         f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
-        f'<text x="8" y="18" font-weight="bold">{html.escape(title)}</text>'
-        f'<polyline points="{line}" fill="none" stroke="#4f43dd" stroke-width="1.5"/>{dots}'
+        f'<text x="8" y="18" font-weight="bold">{html.escape(title)}</text>{"".join(drawn)}'
         f'<text x="{right + 8}" y="36">{high:,.4g}</text><text x="{right + 8}" y="{bottom}">{low:,.4g}</text>'
-        f'<text x="8" y="{bottom + 20}">{first}</text>'
-        f'<text x="{right}" y="{bottom + 20}" text-anchor="end">{last}</text></svg>'
+        f'<text x="8" y="{bottom + 20}">{moments[0]:%Y-%m-%d}</text>'
+        f'<text x="{right}" y="{bottom + 20}" text-anchor="end">{moments[-1]:%Y-%m-%d}</text></svg>'
     )
     return _picture(title, svg)
 

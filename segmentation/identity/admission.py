@@ -232,35 +232,3 @@ def _walk(partition: ConstrainedPartition, node_a: Sequence[int], node_b: Sequen
     """Unite along the edges in their order; return those that were refused, with the rule."""
     pairs = zip(node_a, node_b, strict=True)
     return [(a, b, rule) for a, b in pairs if (rule := partition.union(a, b))]
-
-
-def measure_raw(con: Connection, rules: IdentifierRules) -> dict[str, int]:
-    """Return the identifiers in the largest component before R3 and R4, and how many hold more than a customer can.
-
-    Reads the candidate's customers and ``links``. What was admitted is in one piece already: a customer, or a shared
-    identifier by itself. Only the edges that R3 and R4 refused can join pieces, and few identifiers have one.
-    """
-    [(largest,)] = con.execute(
-        "select greatest(coalesce(max(n_nodes), 0), (select count(*) > 0 from nodes join excluded using (node_id) "
-        "where status = 'shared')::bigint) from identity.candidate_customers"
-    ).fetchall()
-    refused = fetch_integers(con, "select distinct node_a, node_b from links where is_raw and reject_rule is not null")
-    if not len(refused["node_a"]):
-        return {"raw_max_component": int(largest), "raw_components_over_limit": 0}
-    ends = np.unique(np.concatenate([refused["node_a"], refused["node_b"]]))
-    con.register("ends", pa.table({"node_id": ends}))
-    found = fetch_integers(
-        con,
-        "select e.node_id, coalesce(k.customer_seq, -1 - e.node_id) as piece, coalesce(k.n_nodes, 1) as n_nodes "
-        "from ends as e left join identity.candidate_identifier_map as m using (node_id) "
-        "left join identity.candidate_customers as k using (customer_id) order by e.node_id",
-    )
-    con.unregister("ends")
-    pieces, first, codes = np.unique(found["piece"], return_index=True, return_inverse=True)
-    joined = [codes[np.searchsorted(ends, refused[name])] for name in ("node_a", "node_b")]
-    blobs = label_components(len(pieces), joined[0], joined[1])
-    sizes = np.bincount(blobs, weights=found["n_nodes"][first])
-    return {
-        "raw_max_component": int(max(largest, sizes.max(initial=0))),
-        "raw_components_over_limit": int(np.count_nonzero(sizes > rules.max_nodes)),
-    }

@@ -8,11 +8,12 @@ rules. The result is that of a full solve.
 import hashlib
 import json
 
-from segmentation.identity.admission import Solver, admit, measure_raw
+from segmentation.identity.admission import Solver, admit
 from segmentation.identity.assign import assign, write_aliases
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.identity.differences import is_difference, propose_difference
 from segmentation.identity.matching.links import mark_matched_customers
+from segmentation.identity.raw_components import measure_raw
 from segmentation.identity.rule_effects import mark_manual_matches
 from segmentation.identity.touched import REFUSED_IN_PART, find_touched
 from segmentation.run import Run

@@ -17,6 +17,7 @@ from segmentation.errors import CandidateError, NotFoundError
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.identity.components import fetch_integers, label_components
 from segmentation.identity.evaluation import Metric, count_of, proportion, score_clusters, score_edges
+from segmentation.identity.sizes import CLASSES, CUSTOMERS, RAW
 from segmentation.identity.truth import Truth, read_truth
 from segmentation.run import Run
 from segmentation.warehouse import Connection, literal, transaction
@@ -127,7 +128,7 @@ def keep_run_figures(con: Connection, *, recorded_at: datetime) -> list[Metric]:
 
     Returns:
         The figures: those of ``identity.candidate``, ``edges_rejected`` by rule, ``match_rate_pct`` by source,
-        ``rows_reattributed`` by entity, and ``id_churn_pct`` and
+        ``rows_reattributed`` by entity, ``raw_components`` and ``customers`` by size, and ``id_churn_pct`` and
         ``known_id_churn_pct``: of the identifiers that had a customer before, those that now have another.
 
     Raises:
@@ -153,7 +154,7 @@ def keep_run_figures(con: Connection, *, recorded_at: datetime) -> list[Metric]:
         "group by reject_rule order by reject_rule"
     ).fetchall()
     metrics += [Metric("edges_rejected", float(n), n=int(total), slice=rule) for rule, n, total in rejected]
-    metrics += _count_attributed(con)
+    metrics += _count_attributed(con) + _count_sizes(con)
     _keep(con, run, metrics, None)
     return metrics
 
@@ -171,6 +172,19 @@ def _count_attributed(con: Connection) -> list[Metric]:
         *(Metric("match_rate_pct", 100 * known / n, n=n, slice=source) for source, known, n in by_source),
         *(Metric("rows_reattributed", float(moved), n=n, slice=entity) for entity, moved, n in by_entity),
     ]
+
+
+def _count_sizes(con: Connection) -> list[Metric]:
+    """Return how many components there were of each size before the guards, and how many customers after them."""
+    metrics = []
+    for metric, prefix in (("raw_components", RAW), ("customers", CUSTOMERS)):
+        [counts] = con.execute(
+            f"select {', '.join(f'{prefix}{name}' for name in CLASSES)} from identity.candidate"
+        ).fetchall()
+        metrics += [
+            Metric(metric, float(n), n=sum(counts), slice=name) for name, n in zip(CLASSES, counts, strict=True)
+        ]
+    return metrics
 
 
 def read_trend(con: Connection, metric: str, *, last: int = 60) -> dict[datetime, float]:
