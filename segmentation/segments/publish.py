@@ -33,22 +33,28 @@ STEPS: dict[str, tuple[str, ...] | Callable[[Connection, Run], None]] = {
     # What was believed stays readable: the open row is superseded, its closed version is a new row. A stay that
     # ends at the moment it began never was, so it gets no closed version.
     "history": (
+        # The open rows are looked for once: history has a row for all who ever were in, a publication few exits.
         """
-        insert into segments.membership_history
+        create or replace temp table segments_ending as
         select
-            h.customer_id, h.segment_key, h.segment_version, h.valid_from, $as_of, $recorded_at, null, h.cause,
-            $run_id, c.cause
+            h.rowid as row_number, h.customer_id, h.segment_key, h.segment_version, h.valid_from, h.cause,
+            c.cause as end_cause
         from segments.membership_history as h
         inner join segments.candidate_changes as c
             on h.customer_id = c.customer_id and h.segment_key = c.segment_key
-        where c.change = 'exit' and h.valid_to is null and h.superseded_at is null and h.valid_from < $as_of
+        where c.change = 'exit' and h.valid_to is null and h.superseded_at is null
         """,
         """
-        update segments.membership_history as h set superseded_at = $recorded_at
-        from segments.candidate_changes as c
-        where h.customer_id = c.customer_id and h.segment_key = c.segment_key
-            and c.change = 'exit' and h.valid_to is null and h.superseded_at is null
+        insert into segments.membership_history
+        select
+            customer_id, segment_key, segment_version, valid_from, $as_of, $recorded_at, null, cause, $run_id, end_cause
+        from segments_ending where valid_from < $as_of
         """,
+        """
+        update segments.membership_history set superseded_at = $recorded_at
+        where rowid in (select row_number from segments_ending)
+        """,
+        "drop table segments_ending",
         """
         insert into segments.membership_history
         select
