@@ -55,7 +55,7 @@ _SIZES = (
 
 @dg.asset(
     **candidate_arguments(STAGE),
-    deps=[["sources", table] for table in SOURCE_TABLES if table not in {"files", "quarantine", "charges"}],
+    deps=[["sources", table] for table in SOURCE_TABLES if table not in {"files", "quarantine", "withheld", "charges"}],
 )
 def identity_candidate(context: dg.AssetExecutionContext, strata: StrataResource) -> dg.MaterializeResult[None]:
     """Who is who as of the run: what the gate judges before anyone reads it."""

@@ -32,6 +32,7 @@ from orchestration.commands import (
     segment_history,
     segment_pins,
     serve,
+    withheld,
 )
 from orchestration.commands.console import err, print_json
 from segmentation.errors import StrataError
@@ -54,6 +55,7 @@ app.command("check-source")(catalog.check_source)
 app.command("plan", cls=plan.PlanCommand)(plan.plan)
 app.command("apply")(apply.apply)
 app.command("quarantine")(quarantine.quarantine)
+app.command("withheld")(withheld.withheld)
 app.command("segments")(customers.segments)
 app.command("catalog")(catalog_page.catalog)
 app.command("prune")(prune.prune)

@@ -9,6 +9,7 @@ READABLE_SCHEMAS: tuple[str, ...] = ("features", "segments", "costs", "sync", "m
 READABLE_TABLES: tuple[tuple[str, str], ...] = (
     ("ops", "candidates"),
     ("sources", "files"),
+    ("sources", "withheld"),
     ("identity", "customers"),
     ("identity", "customer_aliases"),
     ("identity", "customer_accounts"),

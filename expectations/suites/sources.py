@@ -74,9 +74,9 @@ SUITE = Suite(
         holds_nowhere(
             "every_row_is_accounted_for",
             FILES,
-            "select path, entity, rows_read, rows_loaded, rows_duplicate, rows_quarantined from {batch} "
-            "where status = 'staged' and rows_read <> rows_loaded + rows_duplicate + rows_quarantined",
-            expected="read = loaded + duplicate + quarantined",
+            "select path, entity, rows_read, rows_loaded, rows_duplicate, rows_quarantined, rows_withheld from {batch} "
+            "where status = 'staged' and rows_read <> rows_loaded + rows_duplicate + rows_quarantined + rows_withheld",
+            expected="read = loaded + duplicate + quarantined + withheld",
             repair=_BUG,
         ),
         holds_nowhere(
@@ -140,6 +140,30 @@ SUITE = Suite(
             f"where grain = 'entity' and quarantined_ratio > {_REFUSED_SHARE}",
             expected=f"at most {_REFUSED_SHARE:.0%} of an entity's rows in quarantine, for whatever reason",
             repair="see the reasons: strata quarantine --candidate",
+            severity="warning",
+        ),
+        holds_nowhere(
+            "withheld_rows_are_counted_by_reason",
+            FILES,
+            """
+            select files.path, files.entity, files.rows_withheld, coalesce(found.n, 0) as rows_counted
+            from {batch} as files
+            left join (
+                select file_id, entity, sum(n_rows) as n from sources.candidate_withheld where field = '' group by all
+            ) as found using (file_id, entity)
+            where files.rows_withheld <> coalesce(found.n, 0)
+            """,
+            expected="a purpose and a reason for every row that was withheld",
+            repair=_BUG,
+        ),
+        holds_nowhere(
+            "most_rows_may_be_kept",
+            FIGURES,
+            "select entity, rows_read, rows_withheld from {batch} "
+            "where grain = 'entity' and rows_withheld > 0.5 * rows_read",
+            expected="consent for at least half of the rows of an entity",
+            repair="see why: the page of sources/candidate. Decisions that arrive after the rows they allow come too "
+            "late for them: land both before the run, or ask for less in catalog/sources",
             severity="warning",
         ),
         holds_nowhere(

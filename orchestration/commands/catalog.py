@@ -38,9 +38,10 @@ def find_problems(settings: Settings, *, overlaps: bool = False) -> list[Catalog
         except CatalogError as error:
             problems.append(_problem(error))
 
-    check(lambda: load_mappings(folder / "sources"))
+    known: list[str] = []
+    check(lambda: known.extend(load_purposes(folder).by_name))
+    check(lambda: load_mappings(folder / "sources", known_purposes=known or None))
     check(lambda: load_identifier_rules(folder))
-    check(lambda: load_purposes(folder))
     check(lambda: load_profile_rules(folder))
     check(lambda: load_matching(folder, models=settings.matching_models_folder))
     for segment_check in _segment_checks(settings, problems, overlaps=overlaps):

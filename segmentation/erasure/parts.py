@@ -13,12 +13,9 @@ from datetime import datetime
 from segmentation.erasure.subject import suppressed_hash
 from segmentation.pseudonyms import PseudonymKey
 from segmentation.run import Run
-from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
+from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS, PARTS
 from segmentation.sources.tables import candidate_of, published_of
 from segmentation.warehouse import Connection, count, literal
-
-#: Rows that hang on another entity's, and by which column of both.
-PARTS: dict[str, tuple[str, str]] = {"order_lines": ("orders", "order_id")}
 
 
 def suppress_wholes(con: Connection, key: PseudonymKey, wholes: str, reason: str, at: datetime) -> None:

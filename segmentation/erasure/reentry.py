@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from segmentation.erasure.parts import PARTS, drop_parts, nameless_wholes, suppress_wholes
+from segmentation.erasure.parts import drop_parts, nameless_wholes, suppress_wholes
 from segmentation.erasure.subject import owner_expression, suppressed_hash
 from segmentation.errors import StrataError
 from segmentation.identity.catalog import IdentifierRules
@@ -21,7 +21,7 @@ from segmentation.identity.email_providers import mailbox_expression
 from segmentation.identity.normalise import NORMALISERS
 from segmentation.pseudonyms import PseudonymKey, load_key
 from segmentation.run import Run
-from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS, Entity
+from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS, PARTS, Entity
 from segmentation.sources.summary import summarise_candidate
 from segmentation.sources.tables import candidate_of
 from segmentation.warehouse import Connection, count, literal, table_exists, transaction

@@ -5,11 +5,11 @@ Belongs here: the tables of schema ``sources``. Does not belong here: what was c
 an order that somebody else placed with the customer's telephone number stays, without the number.
 """
 
-from segmentation.erasure.parts import PARTS, names_nobody
+from segmentation.erasure.parts import names_nobody
 from segmentation.erasure.subject import owner_expression
 from segmentation.identity.catalog import IdentifierRules
 from segmentation.identity.lookup import attribution
-from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS, Entity
+from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS, PARTS, Entity
 from segmentation.warehouse import Connection, count, quote
 
 #: Tables that hold rows of an entity: published, and what a run proposed or was about to.

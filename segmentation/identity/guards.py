@@ -36,13 +36,8 @@ def judge_identifiers(con: Connection, rules: IdentifierRules) -> None:
 
 
 def _block(con: Connection, rules: IdentifierRules, id_types: Container[str]) -> None:
-    for name, kind in rules.identifiers.items():
-        values = ", ".join(literal(value) for value in sorted(rules.placeholders(name)))
-        conditions = [(f"lower(r.id_value) in ({values})", "R1 placeholder")] if values else []
-        conditions += [
-            (f"regexp_matches(r.id_value, {literal(pattern)})", f"R1 pattern {pattern}")
-            for pattern in kind.block_patterns
-        ]
+    for name in rules.identifiers:
+        conditions = block_conditions(rules, name, "r.id_value")
         if not conditions or name not in id_types:
             continue
         whens = " ".join(f"when {condition} then {literal(rule)}" for condition, rule in conditions)
@@ -52,6 +47,16 @@ def _block(con: Connection, rules: IdentifierRules, id_types: Container[str]) ->
             f"using (node_id) where r.id_type = {literal(name)}) "
             "where rule is not null and node_id not in (select node_id from excluded)"
         )
+
+
+def block_conditions(rules: IdentifierRules, id_type: str, value: str) -> list[tuple[str, str]]:
+    """Return SQL conditions over a normal form, SQL too, under which the catalog blocks it, each with its rule."""
+    values = ", ".join(literal(one) for one in sorted(rules.placeholders(id_type)))
+    conditions = [(f"lower({value}) in ({values})", "R1 placeholder")] if values else []
+    return conditions + [
+        (f"regexp_matches({value}, {literal(pattern)})", f"R1 pattern {pattern}")
+        for pattern in rules.identifiers[id_type].block_patterns
+    ]
 
 
 def _find_shared(con: Connection, rules: IdentifierRules, seen_with: Mapping[str, int]) -> None:

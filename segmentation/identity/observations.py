@@ -16,7 +16,7 @@ from segmentation.identity.sightings import Reading, note_readings, plan_reading
 from segmentation.identity.tables import relations
 from segmentation.identity.values import known_values, register_values
 from segmentation.run import Run
-from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
+from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS, Entity
 from segmentation.warehouse import Connection, literal
 
 #: Form of a country that phone numbers can be read in.
@@ -107,6 +107,14 @@ def namespace_expression(rules: IdentifierRules, id_type: str, source: str = "so
     return source if rules.identifiers[id_type].scope == "source" else "''"
 
 
+def region_expression(rules: IdentifierRules, entity: Entity) -> str:
+    """Return the SQL for the country that a row's phone number is read in; empty where the number names it."""
+    country = default = literal(rules.default_region)
+    if "country" in entity.column_names:
+        country = f"case when regexp_matches(country, '{_COUNTRY}') then upper(country) else {default} end"
+    return f"case when phone is null or starts_with(ltrim(phone), '+') then '' else {country} end"
+
+
 def _read_entities(con: Connection, rules: IdentifierRules, codes: EvidenceCodes, readings: list[Reading]) -> None:
     """Write temporary table ``observations``: distinct combinations of raw identifiers in the rows to be read."""
     columns = ", ".join(f"{name} varchar" for name in IDENTITY_COLUMNS)
@@ -133,13 +141,7 @@ def _entity_query(
         else f"null as {column}"
         for column in IDENTITY_COLUMNS
     ]
-    default = literal(rules.default_region)
-    region = "''"
-    if "phone" in present:
-        country = default
-        if "country" in entity.column_names:
-            country = f"case when regexp_matches(country, '{_COUNTRY}') then upper(country) else {default} end"
-        region = f"case when phone is null or starts_with(ltrim(phone), '+') then '' else {country} end"
+    region = region_expression(rules, entity) if "phone" in present else "''"
     oversized = " + ".join(f"coalesce(strlen({column}) > {limit}, false)::bigint" for column in present) or "0"
     first = f"least({entity.event_time}, {evidence.first_seen})" if evidence.first_seen else entity.event_time
     return (

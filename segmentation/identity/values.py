@@ -96,6 +96,29 @@ def register_values(con: Connection, rules: IdentifierRules, id_types: Iterable[
     return counts
 
 
+def read_values(con: Connection, rules: IdentifierRules, id_types: Iterable[str]) -> None:
+    """Read raw values as `register_values` would, and register nothing.
+
+    Reads ``raw_values`` and writes temporary table ``values_read(id_type, id_namespace, region, raw_value,
+    owner_namespace, id_value)``: the normal form of each that no run has met; those that have none are not there.
+    """
+    con.execute(
+        "create or replace temp table values_read (id_type varchar, id_namespace varchar, region varchar, "
+        "raw_value varchar, owner_namespace varchar, id_value varchar)"
+    )
+    for id_type in sorted(id_types):
+        _create_parsed(con)
+        _normalise(con, rules, id_type)
+        rest = int(str(scalar(con, "select count(*) filter (id_value is null) from new_values")))
+        if rest:
+            _normalise_the_rest(con, rules, id_type, rest)
+        con.execute(
+            f"insert into values_read select {literal(id_type)}, id_namespace, region, raw_value, owner_namespace, "
+            f"id_value from {_NORMALISED} where id_value is not null"
+        )
+        con.execute("drop table new_values; drop table parsed")
+
+
 def _forget_if_rules_changed(con: Connection, rules: IdentifierRules) -> None:
     """Normalise everything again where the rules for it changed; identifiers keep their node ids."""
     known = scalar(con, "select normalisation_hash from identity.normalisation")

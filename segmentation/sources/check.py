@@ -209,7 +209,7 @@ def _note_columns(columns: _Columns, file: LandedFile, rows: FileRows) -> None:
 def _try_entity(
     con: Connection, file: LandedFile, rows: FileRows, mapping: EntityMapping, sample: int, *, is_loaded: bool
 ) -> EntityCheck:
-    staged = stage_rows(con, _TRIAL, [OpenFile(file, 1, rows)], mapping)[1]
+    staged = stage_rows(con, _TRIAL, [OpenFile(file, 1, rows)], mapping, for_trial=True)[1]
     duplicate = sum(drop_duplicates(con, mapping.canonical).duplicate.values())
     shown = con.execute(
         f"select line, reason_code, reason, cast(raw as varchar) from {DRAFT_QUARANTINE} "

@@ -312,3 +312,6 @@ _ALL = (
 
 #: Every canonical entity by name.
 ENTITIES: dict[str, Entity] = {entity.name: entity for entity in _ALL}
+
+#: Entities whose rows hang on another entity's and name nobody themselves: the whole, and the column of both.
+PARTS: dict[str, tuple[str, str]] = {"order_lines": ("orders", "order_id")}

@@ -40,6 +40,35 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, ignored_types=(cached_property,))
 
 
+class AskedConsent(_Strict):
+    """What a person must allow for something of theirs to be loaded.
+
+    Attributes:
+        purposes: Purposes of the catalog; all of them must be allowed.
+        undecided: What is done with what belongs to somebody who has decided nothing, or to nobody known.
+    """
+
+    purposes: tuple[str, ...] = Field(min_length=1)
+    undecided: Literal["withhold", "load"] = "withhold"
+
+    @field_validator("purposes", mode="before")
+    @classmethod
+    def _accept_list(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class RowConsent(AskedConsent):
+    """What must be allowed for a row; without it, the row is dropped."""
+
+    without: Literal["drop"] = "drop"
+
+
+class FieldConsent(AskedConsent):
+    """What must be allowed for one column's value; without it, the row is loaded without the value."""
+
+    without: Literal["strip"] = "strip"
+
+
 class ColumnRule(_Strict):
     """Where the value of one canonical column comes from: a column, a constant or an expression."""
 
@@ -47,6 +76,7 @@ class ColumnRule(_Strict):
     format: str | None = None
     constant: str | int | float | bool | None = None
     expression: str | None = None
+    consent: FieldConsent | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -94,6 +124,7 @@ class EntityMapping(_Strict):
     columns: dict[str, ColumnRule] = Field(min_length=1)
     reject: tuple[RejectRule, ...] = ()
     one_row_per: tuple[str, ...] = ()
+    consent: RowConsent | None = None
 
     @field_validator("reject", "one_row_per", mode="before")
     @classmethod
@@ -104,6 +135,12 @@ class EntityMapping(_Strict):
     def canonical(self) -> Entity:
         """The canonical entity that is filled."""
         return ENTITIES[self.entity]
+
+    @property
+    def asked(self) -> dict[str, AskedConsent]:
+        """What consent is asked for, by the column that it is for; the whole row's under the empty name, first."""
+        row: dict[str, AskedConsent] = {"": self.consent} if self.consent else {}
+        return row | {name: rule.consent for name, rule in self.columns.items() if rule.consent}
 
     @property
     def reads(self) -> tuple[str, ...]:

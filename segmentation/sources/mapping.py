@@ -5,13 +5,13 @@ of a mapping (`feeds.py`) or reading landed files (`reader.py`). Every problem n
 was probably meant.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from segmentation.complaints import Location
 from segmentation.documents import Document, read_document, refuse
 from segmentation.errors import CatalogError, CatalogProblem, CatalogProblems, did_you_mean
-from segmentation.sources.entities import ENTITIES
+from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
 from segmentation.sources.expressions import ExpressionError, accepts_constant, accepts_format
 from segmentation.sources.feeds import (
     LINE_COLUMN,
@@ -25,8 +25,12 @@ from segmentation.sources.feeds import (
 __all__ = ["SourceMapping", "load_mappings", "parse_mapping"]
 
 
-def load_mappings(folder: Path) -> tuple[SourceMapping, ...]:
+def load_mappings(folder: Path, *, known_purposes: Collection[str] | None = None) -> tuple[SourceMapping, ...]:
     """Read and check every ``*.yml`` of ``folder``, in order of file name.
+
+    Args:
+        folder: The catalog's mappings.
+        known_purposes: All purposes there are; ``None`` leaves those that mappings ask consent for unchecked.
 
     Raises:
         CatalogError: The folder is missing.
@@ -44,7 +48,7 @@ def load_mappings(folder: Path) -> tuple[SourceMapping, ...]:
     for path in sorted(folder.glob("*.yml")):
         document = read_document(path)
         try:
-            mapping = parse_mapping(document)
+            mapping = parse_mapping(document, known_purposes=known_purposes)
         except CatalogProblems as error:
             problems.extend(error.problems)
             continue
@@ -61,8 +65,8 @@ def load_mappings(folder: Path) -> tuple[SourceMapping, ...]:
     return tuple(loaded.values())
 
 
-def parse_mapping(document: Document) -> SourceMapping:
-    """Turn a YAML document into a checked mapping.
+def parse_mapping(document: Document, *, known_purposes: Collection[str] | None = None) -> SourceMapping:
+    """Turn a YAML document into a checked mapping; ``known_purposes`` as in `load_mappings`.
 
     Raises:
         CatalogProblems: Everything that is wrong with it, with file and line.
@@ -70,11 +74,13 @@ def parse_mapping(document: Document) -> SourceMapping:
     mapping = document.parse(
         SourceMapping, given={"path": document.path}, expected="a mapping as catalog/sources in the repository shows it"
     )
-    refuse(_problems_of(mapping, document))
+    refuse(_problems_of(mapping, document, known_purposes))
     return mapping
 
 
-def _problems_of(mapping: SourceMapping, document: Document) -> Iterator[CatalogProblem]:
+def _problems_of(
+    mapping: SourceMapping, document: Document, known_purposes: Collection[str] | None
+) -> Iterator[CatalogProblem]:
     for feed_index, feed in enumerate(mapping.feeds):
         filled: set[str] = set()
         for index, entity in enumerate(feed.entities):
@@ -92,6 +98,7 @@ def _problems_of(mapping: SourceMapping, document: Document) -> Iterator[Catalog
                 yield from _check_formats(entity, document, at)
                 yield from _check_expressions(entity, document, at)
                 yield from _check_reserved(entity, document, at)
+                yield from _check_consent(entity, document, at, known_purposes)
             else:
                 yield document.problem(
                     f"unknown entity {entity.entity!r}{did_you_mean(entity.entity, ENTITIES)}",
@@ -129,6 +136,44 @@ def _check_names(mapping: EntityMapping, document: Document, at: Location) -> It
                 expected=f"one of {', '.join(mapping.columns)}",
                 repair="correct the name",
             )
+
+
+def _check_consent(
+    mapping: EntityMapping, document: Document, at: Location, known_purposes: Collection[str] | None
+) -> Iterator[CatalogProblem]:
+    entity = mapping.canonical
+    required = {column.name for column in entity.columns if column.required}
+    for name, asked in mapping.asked.items():
+        place: Location = (*at, "columns", name, "consent") if name else (*at, "consent")
+        if not set(IDENTITY_COLUMNS) <= set(entity.column_names):
+            yield document.problem(
+                f"rows of {entity.name} name nobody whose consent could be asked for",
+                place,
+                expected="consent of an entity whose rows name customers; parts of its rows go with them",
+                repair="take consent out here, and ask it where the rows name a customer, such as orders",
+            )
+        elif entity.name == "consent_events":
+            yield document.problem(
+                "decisions about consent are kept whatever they say: without them nobody could refuse",
+                place,
+                expected="no consent asked for consent_events",
+                repair="take consent out here",
+            )
+        elif name in required:
+            yield document.problem(
+                f"{entity.name}: no row can be loaded without {name}, so it can't be stripped",
+                place,
+                expected="consent of a column that may be empty, or of the whole row",
+                repair="ask for the row: consent beside columns, with without: drop",
+            )
+        for index, purpose in enumerate(asked.purposes):
+            if known_purposes is not None and purpose not in known_purposes:
+                yield document.problem(
+                    f"unknown consent purpose {purpose!r}{did_you_mean(purpose, known_purposes)}",
+                    (*place, "purposes", index),
+                    expected=f"one of {', '.join(known_purposes)}",
+                    repair="correct the name, or describe the purpose in catalog/purposes.yml",
+                )
 
 
 def _check_formats(mapping: EntityMapping, document: Document, at: Location) -> Iterator[CatalogProblem]:

@@ -53,11 +53,12 @@ def _append(con: Connection) -> dict[str, int]:
             _append_rows(con, entity)
             appended[entity.name] = new
     con.execute("insert into sources.quarantine by name select * from sources.candidate_quarantine")
+    con.execute("insert into sources.withheld by name select * from sources.candidate_withheld")
     con.execute(
         """
         insert into sources.files by name
         select file_id, entity, source, path, sha256, bytes, rows_read, rows_loaded, rows_duplicate, rows_quarantined,
-            rows_late, mapping_hash, 'loaded' as status, run_id, recorded_at
+            rows_late, rows_withheld, mapping_hash, 'loaded' as status, run_id, recorded_at
         from sources.candidate_files where status = 'staged'
         """
     )

@@ -86,14 +86,19 @@ def types_of(opened: OpenFile) -> tuple[str, ...]:
     return tuple(types.get(name.lower(), "VARCHAR") for name in opened.file.feed.reads)
 
 
-def stage_rows(con: Connection, run: Run, files: Sequence[OpenFile], mapping: EntityMapping) -> dict[int, Staged]:
+def stage_rows(
+    con: Connection, run: Run, files: Sequence[OpenFile], mapping: EntityMapping, *, for_trial: bool = False
+) -> dict[int, Staged]:
     """Write the rows of opened files to the entity's draft and to the draft of the quarantine.
+
+    Where the mapping asks consent, refused rows keep no value: nobody can say for sure whose they are.
 
     Args:
         con: The warehouse, not inside a transaction.
         run: The run.
         files: Files of one source and feed, whose columns have the same types (`types_of`); at least one.
         mapping: One of the feed's entities.
+        for_trial: Nothing that is written outlives this process, so refused rows may be shown as they came.
 
     Returns:
         What became of the rows of each file, by its number in the ledger.
@@ -105,7 +110,7 @@ def stage_rows(con: Connection, run: Run, files: Sequence[OpenFile], mapping: En
     """
     first = files[0]
     try:
-        staged = _stage(con, run, files, mapping)
+        staged = _stage(con, run, files, mapping, keeps_values=for_trial or not mapping.asked)
     except duckdb.BinderException as error:
         columns = ", ".join(f"{name} {kind}" for name, kind in first.rows.columns.items())
         raise SourceError(
@@ -135,12 +140,16 @@ def _computed_once(con: Connection) -> Iterator[None]:
         con.execute(f"set disabled_optimizers = {literal(before)}")
 
 
-def _stage(con: Connection, run: Run, files: Sequence[OpenFile], mapping: EntityMapping) -> dict[int, Staged]:
+def _stage(
+    con: Connection, run: Run, files: Sequence[OpenFile], mapping: EntityMapping, *, keeps_values: bool
+) -> dict[int, Staged]:
     projection = _projection(con, files[0], mapping)
     with _computed_once(con):
         good = _write_whole_rows(con, run, files, mapping, projection)
     lacking = [opened for opened in files if good.get(opened.file_id, (0, 0))[0] < opened.rows.rows_read]
-    refused = _write_refused_rows(con, run, lacking, mapping, projection) if lacking else {}
+    refused = {}
+    if lacking:
+        refused = _write_refused_rows(con, run, lacking, mapping, projection, keeps_values=keeps_values)
     if mapping.one_row_per:
         con.execute(f"drop table {_GOOD}")
     staged = {}
@@ -219,7 +228,13 @@ def _count_by_file(con: Connection, table: str, files: Sequence[OpenFile]) -> di
 
 
 def _write_refused_rows(
-    con: Connection, run: Run, files: Sequence[OpenFile], mapping: EntityMapping, projection: Projection
+    con: Connection,
+    run: Run,
+    files: Sequence[OpenFile],
+    mapping: EntityMapping,
+    projection: Projection,
+    *,
+    keeps_values: bool,
 ) -> dict[int, int]:
     """Write malformed rows and rows that are not whole, with all their reasons, to the quarantine's draft.
 
@@ -252,9 +267,10 @@ def _write_refused_rows(
         if opened.rows.malformed
     ]
     everything = " union all ".join([refused, *malformed])
+    words = "reason, raw" if keeps_values else "reason_code, '{}'"
     con.execute(
         f"insert into {DRAFT_QUARANTINE} "
-        f"select {FILE_COLUMN}, ?, ?, {_PATH}, line, reason_code, reason, raw, ?, ? from ({everything})",
+        f"select {FILE_COLUMN}, ?, ?, {_PATH}, line, reason_code, {words}, ?, ? from ({everything})",
         [mapping.entity, files[0].file.source, run.run_id, run.recorded_at],
     )
     con.execute(f"drop table {_MISSING}")

@@ -30,6 +30,8 @@ create or replace table sources.candidate_files (
     rows_folded bigint not null,
     -- Of the loaded: rows that change an earlier row of their key.
     rows_changed bigint not null, rows_late bigint not null, rows_quarantined bigint not null,
+    -- Of the read: rows whose person did not allow what they are for. Those that lost a value alone are loaded.
+    rows_withheld bigint not null,
     rows_without_identifier bigint not null, first_event_at timestamp, last_event_at timestamp,
     run_id varchar not null, recorded_at timestamp not null
 )
@@ -50,8 +52,12 @@ _MEASURES = (
     "rows_changed",
     "rows_late",
     "rows_quarantined",
+    "rows_withheld",
     "rows_without_identifier",
 )
+
+#: Shaped as ``sources.withheld``; whoever screens the candidate fills it.
+_WITHHELD = "create or replace table sources.candidate_withheld as select * from sources.withheld limit 0"
 
 
 @dataclass(slots=True)
@@ -75,6 +81,7 @@ def write_summary(
     """Write the three summary tables over the candidate; call it after the drafts became the candidate."""
     con.execute(_FILES)
     con.execute(_FINDINGS)
+    con.execute(_WITHHELD)
     facts = _candidate_facts(con, {key[1] for key in entries})
     rows = [_row(run, entry, facts.get(key, (0, 0, None, None))) for key, entry in entries.items()]
     if rows:
@@ -89,6 +96,24 @@ def write_summary(
 def summarise_candidate(con: Connection) -> None:
     """Write ``sources.candidate`` over ``sources.candidate_files`` as it is now."""
     con.execute(_candidate_sql())
+
+
+def measure_again(con: Connection, names: Iterable[str]) -> None:
+    """Bring ``sources.candidate_files`` up to date with rows that were taken out of the candidates of ``names``."""
+    facts = _candidate_facts(con, set(names))
+    for name in names:
+        con.execute(
+            "update sources.candidate_files set rows_late = 0, rows_without_identifier = 0, first_event_at = null, "
+            "last_event_at = null where entity = ?",
+            [name],
+        )
+    rows = [[*measured, file_id, name] for (file_id, name), measured in facts.items()]
+    if rows:
+        con.executemany(
+            "update sources.candidate_files set rows_late = ?, rows_without_identifier = ?, first_event_at = ?, "
+            "last_event_at = ? where file_id = ? and entity = ?",
+            rows,
+        )
 
 
 def _row(run: Run, entry: FileEntry, facts: tuple[object, ...]) -> list[object]:
@@ -111,6 +136,7 @@ def _row(run: Run, entry: FileEntry, facts: tuple[object, ...]) -> list[object]:
         entry.changed,
         late,
         staged.quarantined,
+        0,
         anonymous,
         first,
         last,

@@ -29,7 +29,7 @@ def test_every_stage_has_something_to_show(company: Path, installation: Any) -> 
     first = installation(company)
     empty = {table for table, (rows, _) in first.results().items() if rows == 0}
     # Nothing was merged, refused or exposed to an experiment, nothing of the bill is odd, matching is off, no change
-    # waits for approval, and nobody decided anything or was erased.
+    # waits for approval, nobody decided anything or was erased, and no mapping asks for consent.
     assert empty <= {
         "identity.acknowledgements",
         "identity.rules",
@@ -46,6 +46,7 @@ def test_every_stage_has_something_to_show(company: Path, installation: Any) -> 
         "segments.pin_members",
         "segments.pins",
         "sources.experiment_exposures",
+        "sources.withheld",
         "sync.dead_letters",
         "costs.findings",
     }

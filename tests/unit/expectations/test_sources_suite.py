@@ -38,6 +38,10 @@ MISTAKES = {
     "some_rows_name_customers": "update sources.candidate set rows_after = 0",
     "events_have_happened": f"update {FILES} set first_event_at = timestamp '2026-11-03'",
     "no_event_is_from_the_future": f"update {FILES} set last_event_at = timestamp '2026-11-03'",
+    "withheld_rows_are_counted_by_reason": (
+        f"update {FILES} set rows_withheld = 1, rows_duplicate = rows_duplicate - 1"
+    ),
+    "most_rows_may_be_kept": "update sources.candidate set rows_withheld = 51 where entity = 'orders'",
     "most_rows_are_usable": "update sources.candidate set quarantined_ratio = 0.06 where entity = 'orders'",
     "most_rows_name_a_customer": "update sources.candidate set without_identifier_ratio = 0.6 where entity = 'orders'",
     "everything_in_the_landing_folder_is_mapped": (
@@ -79,7 +83,7 @@ def good(rerun: Connection) -> Connection:
         f"insert into {FILES} by name select 1 as file_id, 'orders' as entity, 'shop' as source, "
         "'orders/a.csv' as path, 'abc' as sha256, 10 as bytes, 'def' as mapping_hash, 'staged' as status, "
         "'' as message, 100 as rows_read, 90 as rows_loaded, 8 as rows_duplicate, 0 as rows_folded, "
-        "0 as rows_changed, 0 as rows_late, 2 as rows_quarantined, 0 as rows_without_identifier, "
+        "0 as rows_changed, 0 as rows_late, 2 as rows_quarantined, 0 as rows_withheld, 0 as rows_without_identifier, "
         "timestamp '2026-10-31' as first_event_at, timestamp '2026-10-31' as last_event_at, 'run-1' as run_id, "
         "timestamp '2026-11-01' as recorded_at"
     )

@@ -374,7 +374,7 @@ def test_a_first_load_that_fails_while_publishing_can_be_published_again(
 
 def test_rows_that_disappear_between_the_passes_are_a_defect(loaded, tickets_csv: Lines, monkeypatch) -> None:
     loaded.land("tickets/1.csv", tickets_csv("broken", "t1,open,2026-01-01,2026-01-01,,"))
-    monkeypatch.setattr(staging_module, "_write_refused_rows", lambda *_: {})
+    monkeypatch.setattr(staging_module, "_write_refused_rows", lambda *_, **__: {})
     with pytest.raises(StrataError, match="2 rows were read, but 1 came out"):
         loaded.build()
 

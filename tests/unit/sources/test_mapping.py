@@ -152,3 +152,43 @@ def test_the_hash_follows_what_changes_rows_and_nothing_else(tmp_path: Path) -> 
 def test_every_shipped_mapping_is_valid() -> None:
     folder = Path(__file__).parents[3] / "catalog" / "sources"
     assert "online_retail" in {mapping.source for mapping in load_mappings(folder)}
+
+
+ASK = "        consent: {purposes: [analytics], without: drop}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("[analytics]", "[analytic]", 8, "unknown consent purpose 'analytic'; did you mean analytics"),
+        ("[analytics]", "[]", 8, "purposes"),
+        ("without: drop", "without: strip", 8, "drop"),
+        ("without: drop", "undecided: keep", 8, "'withhold' or 'load'"),
+        ("customer_records", "accounts", 8, "name nobody whose consent"),
+        ("customer_records", "consent_events", 8, "are kept whatever they say"),
+        (
+            "updated_at: {column: Changed",
+            "updated_at: {consent: {purposes: [analytics]}, column: Changed",
+            11,
+            "no row can be loaded without updated_at",
+        ),
+    ],
+)
+def test_consent_that_can_not_be_asked_is_told(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+    text = GOOD.replace("        columns:\n", f"{ASK}        columns:\n")
+    assert text.count(old) == 1
+    (tmp_path / "crm.yml").write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(CatalogProblems) as refused:
+        load_mappings(tmp_path, known_purposes=["analytics", "marketing"])
+    assert [(line, True)] == [
+        (problem.line, True) for problem in refused.value.problems if says in f"{problem.what} {problem.expected}"
+    ], refused.value.problems
+
+
+def test_asking_for_consent_reads_the_files_again_and_not_asking_changes_no_hash(tmp_path: Path) -> None:
+    (plain,) = read(tmp_path, GOOD)
+    (asking,) = read(tmp_path, GOOD.replace("        columns:\n", f"{ASK}        columns:\n"))
+    hashes = [one.feeds[0].hash_of(one.feeds[0].entities[0], "crm") for one in (plain, asking)]
+    assert hashes[0] != hashes[1]
+    assert "consent" not in plain.feeds[0].entities[0].model_dump(exclude_none=True)
+    assert asking.feeds[0].entities[0].asked[""].purposes == ("analytics",)
