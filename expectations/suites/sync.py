@@ -26,6 +26,13 @@ SUITE = Suite(
             repair="run identity again: strata run --from identity",
         ),
         holds_nowhere(
+            "nobody_is_delivered_outside_their_region",
+            FIGURES,
+            "select view_id, residency_violations from {batch} where residency_violations > 0",
+            expected="only customers who are known to reside in a region of the destination",
+            repair="run identity again: strata run --from identity",
+        ),
+        holds_nowhere(
             "members_are_known_customers",
             FIGURES,
             "select view_id, unknown_customers from {batch} where unknown_customers > 0",

@@ -11,7 +11,14 @@ from collections.abc import Collection, Sequence
 from segmentation.contracts import ensure_schema, stamp_candidate
 from segmentation.run import Run, StageReport
 from segmentation.sync.catalog import DestinationBase, check_segments
-from segmentation.sync.effective import compute_values, contains_entry, find_population, listed_in
+from segmentation.sync.effective import (
+    compute_values,
+    consenting,
+    contains_entry,
+    find_population,
+    listed_in,
+    residing,
+)
 from segmentation.sync.mirror import refresh_desired
 from segmentation.sync.outlook import write_outlook
 from segmentation.sync.state import CrashPoint, State, next_ref, no_crash
@@ -28,8 +35,9 @@ _TABLES = """
 create or replace table sync.candidate (
     view_id varchar, destinations varchar, customers bigint, known_members bigint, aliases bigint,
     segments bigint, memberships bigint, previous_customers bigint, inserts bigint, updates bigint,
-    deletes bigint, consent_removals bigint, changed_ratio double, duplicate_customers bigint,
-    consent_violations bigint, unknown_customers bigint, group_conflicts bigint, unlisted_segments bigint,
+    deletes bigint, consent_removals bigint, residency_removals bigint, changed_ratio double,
+    duplicate_customers bigint, outside_regions bigint, unknown_region bigint, consent_violations bigint,
+    residency_violations bigint, unknown_customers bigint, group_conflicts bigint, unlisted_segments bigint,
     base_seq bigint, base_ref varchar, head_seq bigint, commit_ref varchar, is_snapshot boolean,
     purposes varchar[], limits json, has_customers boolean
 );
@@ -42,7 +50,8 @@ create or replace table sync.candidate_changes (
 );
 """
 
-# Removals come first: those for want of consent are promised within seconds.
+# Removals come first: those for want of consent are promised within seconds. Whoever still allows everything left the
+# regions of the destination, or it is not known any more where they reside.
 _DIFFERENCES = """
 create or replace temp table sync_differences as
 with compared as (
@@ -65,6 +74,7 @@ from (
         compared.*,
         case
             when compared.op = 'delete' and population.customer_id is null then 'gone'
+            when compared.op = 'delete' and {consenting} and not ({residing}) then 'residency'
             when compared.op = 'delete' then 'consent'
             when compared.op = 'update' and refused.customer_id is not null then 'consent'
             else 'data'
@@ -104,7 +114,8 @@ proposed as (
 changes as (
     select
         count(*) filter (where op = 'insert') as inserts, count(*) filter (where op = 'update') as updates,
-        count(*) filter (where op = 'delete') as deletes, count(*) filter (where reason = 'consent') as consents
+        count(*) filter (where op = 'delete') as deletes, count(*) filter (where reason = 'consent') as consents,
+        count(*) filter (where reason = 'residency') as residents_gone
     from sync.candidate_changes where view_id = {view}
 ),
 
@@ -123,10 +134,11 @@ select
         where coalesce(catalog.is_evaluated, true) and {listed_in_catalog}
     ),
     sets.memberships, held.customers, changes.inserts, changes.updates, changes.deletes,
-    changes.consents,
+    changes.consents, changes.residents_gone,
     (changes.inserts + changes.updates + changes.deletes) / greatest(held.customers, proposed.customers, 1),
-    proposed.duplicate_customers,
+    proposed.duplicate_customers, {outside}, {unknown_region},
     {violations},
+    {residency_violations},
     (
         select count(distinct membership.customer_id) from segments.membership as membership
         where membership.customer_id not in (select customer_id from sync_population)
@@ -155,6 +167,21 @@ _VIOLATIONS = """(
         select 1 from identity.customer_consents as consents
         where consents.customer_id = asked.customer_id and consents.purpose = asked.purpose and consents.is_allowed
     )
+)"""
+
+# Who would be delivered but for where they reside: those who reside elsewhere, and those of whom it is not known.
+_KEPT_OUT = """(
+    select count(*) from sync_population as population
+    left join identity.profiles as profiles on profiles.customer_id = population.customer_id
+    where {consenting} and profiles.residency_region {is_out}
+)"""
+
+# Counted from what will be delivered and the raw profiles.
+_RESIDENCY_VIOLATIONS = """(
+    select count(*) from sync.candidate_values as delivered
+    left join identity.profiles as profiles on profiles.customer_id = delivered.customer_id
+    where delivered.view_id = {view} and delivered.kind = 'customer'
+        and coalesce(profiles.residency_region not in ({regions}), true)
 )"""
 
 
@@ -201,7 +228,9 @@ def build_candidate(
     crash_point("after_diff")
     totals = con.execute(
         "select coalesce(sum(inserts), 0)::bigint, coalesce(sum(updates), 0)::bigint, "
-        "coalesce(sum(deletes), 0)::bigint, coalesce(sum(consent_removals), 0)::bigint from sync.candidate"
+        "coalesce(sum(deletes), 0)::bigint, coalesce(sum(consent_removals), 0)::bigint, "
+        "coalesce(sum(residency_removals), 0)::bigint, coalesce(sum(outside_regions), 0)::bigint, "
+        "coalesce(sum(unknown_region), 0)::bigint from sync.candidate"
     ).fetchall()[0]
     return StageReport(
         candidate_id=candidate_id,
@@ -215,6 +244,9 @@ def build_candidate(
             "views": sorted({view.view_id for view in readers.values()}),
             "destinations": [d.name for d in enabled],
             "consent_removals": totals[3],
+            "residency_removals": totals[4],
+            "customers_outside_regions": totals[5],
+            "customers_of_unknown_region": totals[6],
         },
     )
 
@@ -225,7 +257,9 @@ def _propose(con: Connection, state: State, view: View, conditional: tuple[str, 
     head = state.head(view.view_id)
     view_name = literal(view.view_id)
     compute_values(con, view, conditional)
-    con.execute(_DIFFERENCES.format(view=view_name))
+    consents = consenting("compared.customer_id", conditional)
+    resides = residing("compared.customer_id", view.regions)
+    con.execute(_DIFFERENCES.format(view=view_name, consenting=consents, residing=resides))
     content = con.execute(_CONTENT).fetchall()[0]
     changes: int = content[0]
     held = scalar(con, "select count(*) from sync.desired where view_id = ?", [view.view_id])
@@ -241,6 +275,7 @@ def _propose(con: Connection, state: State, view: View, conditional: tuple[str, 
             destinations=literal(", ".join(readers)),
             listed_in_catalog=listed_in(view, "catalog"),
             violations=_VIOLATIONS.format(purposes=asked, view=view_name, contains=contains_entry(con)),
+            **_measure_residency(view, conditional),
             base_seq=head.seq,
             base_ref=literal(head.ref),
             head_seq=head.seq + (1 if is_snapshot else changes),
@@ -251,3 +286,16 @@ def _propose(con: Connection, state: State, view: View, conditional: tuple[str, 
             has_customers=view.has_customers,
         )
     )
+
+
+def _measure_residency(view: View, conditional: tuple[str, ...]) -> dict[str, str]:
+    """Return the SQL for whom the regions of a view keep out, and who is in it nevertheless; zeros without regions."""
+    if not view.regions:
+        return {"outside": "0", "unknown_region": "0", "residency_violations": "0"}
+    regions = ", ".join(literal(region) for region in view.regions)
+    allowed = consenting("population.customer_id", conditional)
+    return {
+        "outside": _KEPT_OUT.format(consenting=allowed, is_out=f"not in ({regions})"),
+        "unknown_region": _KEPT_OUT.format(consenting=allowed, is_out="is null"),
+        "residency_violations": _RESIDENCY_VIOLATIONS.format(view=literal(view.view_id), regions=regions),
+    }

@@ -31,6 +31,7 @@ class DestinationBase(BaseModel):
         listed_at: Line of each segment that is listed.
         purposes: Consent purposes a customer must allow, all of them, to be in this destination.
         segments: ``all``, or the only segments that may leave for it.
+        regions: Only customers whose residency region is one of these are delivered; empty for all.
         batch_size: Rows per delivered batch.
         max_staleness_seconds: Older answers than this are called stale.
         max_changed_ratio: Share of its customers that one delivery may change; a larger one is held back.
@@ -46,6 +47,7 @@ class DestinationBase(BaseModel):
     description: str = Field(min_length=1)
     purposes: Annotated[list[str], Field(min_length=1)]
     segments: Literal["all"] | list[str]
+    regions: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
     owner: str = Field(min_length=1)
     batch_size: int = Field(default=10_000, ge=1, le=100_000)
     max_staleness_seconds: int = Field(ge=1)

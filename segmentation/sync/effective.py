@@ -183,6 +183,16 @@ def consenting(person: str, conditional_purposes: tuple[str, ...]) -> str:
     return _CONSENTING.format(person=person, purposes=_literals(conditional_purposes), count=len(conditional_purposes))
 
 
+def residing(person: str, regions: tuple[str, ...]) -> str:
+    """Return the SQL condition that the customer ``person`` is known to reside in one of the regions; true for none.
+
+    Asked of the profile and not of features: it holds as soon as identity is published.
+    """
+    if not regions:
+        return "true"
+    return f"{person} in (select customer_id from identity.profiles where residency_region in ({_literals(regions)}))"
+
+
 def listed_in(view: View, table: str) -> str:
     """Return the SQL condition that a segment of ``table`` may leave for the view."""
     conditions = ["true"]
@@ -199,7 +209,8 @@ def compute_values(con: Connection, view: View, conditional_purposes: tuple[str,
     ``conditional_purposes`` are those of the view that need consent.
     """
     allowed = consenting("population.customer_id", conditional_purposes)
-    con.execute(_PERMITTED.format(condition=f"{str(view.has_customers).lower()} and {allowed}"))
+    resident = residing("population.customer_id", view.regions)
+    con.execute(_PERMITTED.format(condition=f"{str(view.has_customers).lower()} and {allowed} and {resident}"))
     con.execute(_ENTRIES.format(listed=listed_in(view, "membership")))
     words = range(max(-(-count(con, "sync_entries") // _WORD_BITS), 1))
     names = [f"word_{word}" for word in words]

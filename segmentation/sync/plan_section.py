@@ -35,6 +35,7 @@ _OF_CUSTOMERS = (
     ("identity", "customers"),
     ("identity", "customer_aliases"),
     ("identity", "customer_consents"),
+    ("identity", "profiles"),
     ("features", "customer_features"),
 )
 

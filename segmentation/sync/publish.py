@@ -102,7 +102,13 @@ def proposals(con: Connection) -> dict[str, Proposal]:
     for row in rows:
         limits = json.loads(row[2])
         segments = limits["segments"]
-        view = View(tuple(row[1]), None if segments is None else tuple(segments), tuple(limits["withheld"]), row[3])
+        view = View(
+            tuple(row[1]),
+            None if segments is None else tuple(segments),
+            tuple(limits["withheld"]),
+            row[3],
+            tuple(limits.get("regions", ())),
+        )
         found |= dict.fromkeys(row[0].split(", "), Proposal(view, *row[4:]))
     return found
 

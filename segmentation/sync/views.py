@@ -23,32 +23,36 @@ class View:
         segments: The only segments in it; ``None`` for all.
         withheld: Segments that name other destinations as theirs, and so are not in it.
         has_customers: Whether customers are in it; if not, only what segments there are.
+        regions: Only customers whose residency region is one of these are in it; empty for all.
     """
 
     purposes: tuple[str, ...]
     segments: tuple[str, ...] | None = None
     withheld: tuple[str, ...] = ()
     has_customers: bool = True
+    regions: tuple[str, ...] = ()
 
     @property
     def view_id(self) -> str:
         """Readable, stable name: the purposes, and a digest of what is not the default."""
         name = "+".join(self.purposes) + ("" if self.has_customers else "~segments")
-        if self.segments is None and not self.withheld:
+        if self.segments is None and not self.withheld and not self.regions:
             return name
         return f"{name}#{hashlib.sha256(self.limits.encode()).hexdigest()[:12]}"
 
     @property
     def limits(self) -> str:
-        """The segments that are in the view and those that are withheld, as JSON."""
-        return json.dumps({"segments": self.segments, "withheld": self.withheld})
+        """The segments that are in the view, those that are withheld, and the regions where there are some, as JSON."""
+        regions = {"regions": self.regions} if self.regions else {}
+        return json.dumps({"segments": self.segments, "withheld": self.withheld, **regions})
 
 
 def view_of(view_id: str, purposes: Sequence[str], limits: Mapping[str, Sequence[str] | None]) -> View:
     """Return the view that an id and what is kept of it describe."""
     segments = limits["segments"]
     withheld = tuple(limits["withheld"] or ())
-    view = View(tuple(purposes), None if segments is None else tuple(segments), withheld)
+    regions = tuple(limits.get("regions") or ())
+    view = View(tuple(purposes), None if segments is None else tuple(segments), withheld, regions=regions)
     return view if view.view_id == view_id else replace(view, has_customers=False)
 
 
@@ -66,6 +70,8 @@ def resolve_views(con: Connection, destinations: Sequence[DestinationBase]) -> d
             segments=None if destination.segments == "all" else tuple(sorted(set(destination.segments))),
             withheld=tuple(key for key, names in named if destination.name not in names),
             has_customers=destination.holds_customers,
+            # A file without customers tells of nobody.
+            regions=tuple(sorted(set(destination.regions))) if destination.holds_customers else (),
         )
         for destination in destinations
     }

@@ -14,6 +14,7 @@ Check = Callable[[Connection, Suite], set[str]]
 
 MISTAKES = {
     "nobody_is_delivered_without_consent": "update sync.candidate set consent_violations = 1",
+    "nobody_is_delivered_outside_their_region": "update sync.candidate set residency_violations = 1",
     "members_are_known_customers": "update sync.candidate set unknown_customers = 1",
     "exclusive_groups_have_one_winner": "update sync.candidate set group_conflicts = 1",
     "delivered_segments_are_in_the_catalog": "update sync.candidate set unlisted_segments = 1",
@@ -40,7 +41,8 @@ def good(con: Connection) -> Connection:
     ensure_schema(con, "sync")
     con.execute(
         "create table sync.candidate as select 'online' as view_id, 'store' as destinations, 2 as customers, "
-        "100 as previous_customers, 1 as deletes, 0 as consent_violations, 0 as unknown_customers, "
+        "100 as previous_customers, 1 as deletes, 0 as consent_violations, 0 as residency_violations, "
+        "0 as unknown_customers, "
         "0 as group_conflicts, 0 as unlisted_segments, 4 as base_seq, 6 as head_seq, false as is_snapshot"
     )
     con.execute(
