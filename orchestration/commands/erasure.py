@@ -19,10 +19,12 @@ from orchestration.settings import Settings, now
 from segmentation import audit
 from segmentation.contracts import ensure_schema, latest_candidate
 from segmentation.erasure import places
+from segmentation.erasure.catalog_lists import Recogniser, forget_in_definitions, look_at_catalog
 from segmentation.erasure.erase import Request, preview
 from segmentation.erasure.erase import erase as erase_customer
 from segmentation.erasure.requests import Erasure, Sink, find_request, read_requests, record_sinks
 from segmentation.errors import StrataError, WarehouseBusyError
+from segmentation.features.contract import load_contract
 from segmentation.identity.catalog import load_identifier_rules
 from segmentation.identity.explain import resolve_customer
 from segmentation.pseudonyms import load_key
@@ -128,13 +130,14 @@ def _forget_in_places(settings: Settings, erasure_id: str, *, quiet: bool) -> No
         served = latest_candidate(con, "identity", published=True)
         moment = now()
         run = Run(run_id=erasure_id, as_of=served.as_of if served else moment, recorded_at=moment)
+        catalog = _attempt("catalog", lambda: _forget_in_catalog(settings, con, erasure))
         exports = _attempt(
             "exports",
             lambda: places.renew_exports(
                 con, settings.identity_state_folder, settings.segments_state_folder, settings.audit_folder, run
             ),
         )
-        _record(con, erasure_id, [exports], run)
+        _record(con, erasure_id, [catalog, exports], run)
     sinks = [_attempt("readers", lambda: _deliver(settings, quiet=quiet))]
     destinations = load_destinations(settings.catalog / "destinations.yml", {"data": str(settings.data)})
     sinks += places.forget_at_destinations(destinations, erasure)
@@ -147,6 +150,17 @@ def _forget_in_places(settings: Settings, erasure_id: str, *, quiet: bool) -> No
     forgotten = _attempt("warehouse", lambda: places.forget_in_files(settings.warehouse, logs))
     with settings.warehouse.write() as con:
         _record(con, erasure_id, [forgotten], run)
+
+
+def _forget_in_catalog(settings: Settings, con: Connection, erasure: Erasure) -> Sink:
+    """Take the customer out of what was recorded of lists, and say which of the catalog's files still name them."""
+    ensure_schema(con, "segments")
+    purpose, _, version = erasure.key_id.rpartition("-v")
+    key = load_key(settings.keys_folder, purpose, version=int(version))
+    recogniser = Recogniser(con, erasure, key, load_identifier_rules(settings.catalog))
+    with transaction(con):
+        blanked = forget_in_definitions(con, recogniser)
+    return look_at_catalog(recogniser, settings.catalog, load_contract(settings.dbt_project), blanked)
 
 
 def _attempt(name: str, step: Callable[[], Sink]) -> Sink:

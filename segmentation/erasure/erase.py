@@ -109,6 +109,7 @@ def _record(
     landed: list[str],
 ) -> Erasure:
     sinks = (
+        Sink("catalog", "received", {}),
         Sink("exports", "received", {}),
         Sink("landing", "partial" if landed else "finished", {"files": landed}),
         Sink("readers", "received", {}),

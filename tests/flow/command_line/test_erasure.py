@@ -1,6 +1,7 @@
 """A customer is forgotten from the command line: no file of the installation holds them, and the chain goes on."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -9,6 +10,8 @@ from typing import Any
 
 import duckdb
 import pytest
+
+from orchestration.settings import ROOT
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -119,30 +122,36 @@ def test_nothing_of_a_forgotten_customer_is_left(ask: Ask, house: Any, tmp_path:
     assert planned.json["identifiers"] >= 6
     assert set(holding(data, values, tmp_path)) == set(files)
 
-    erased = ask(data, "erase", email, "--reason", "T-1", "--author", "dpo", "--yes", "--json")
+    listed = list_in_catalog(tmp_path / "catalog", email.upper())
+    here = {"STRATA_CATALOG": str(tmp_path / "catalog")}
+    assert ask(data, "run", "--from", "segments", "--json", **here).code == 0
+    in_a_version = f"select count(*) from segments.versions where contains(lower(definition::varchar), '{email}')"
+    assert house.sql(in_a_version) == [(1,)]
+
+    erased = ask(data, "erase", email, "--reason", "T-1", "--author", "dpo", "--yes", "--json", **here)
     assert erased.code == 0, erased.out
     receipt = erased.json
     assert receipt["customer_id"] == customer_id
     assert receipt["state"] == "partial"
     states = {sink["sink"]: sink["state"] for sink in receipt["sinks"]}
-    assert states.pop("landing") == "partial"
+    assert (states.pop("landing"), states.pop("catalog")) == ("partial", "partial")
     assert set(states.values()) == {"finished"}
     assert not any(value in erased.out for value in values)
 
-    assert holding(data, values, tmp_path) == {}
+    assert holding(data, [*values, email.upper()], tmp_path) == {}
     assert set(kept_of(data, customer_id).values()) == {0}
     assert len(list((data / "state" / "segments").iterdir())) == 1
     assert customer_id not in house.online_store()
-    with closing(sqlite3.connect(data / "state" / "sync.sqlite")) as con:
-        rows = con.execute("select count(*) from change_log where customer_id = ? and value is not null", [customer_id])
-        assert rows.fetchall() == [(0,)]
+    assert kept_in_log(data, customer_id) == 0
     assert ask(data, "lookup", customer_id, "--json").code == 5
     assert ask(data, "explain", email, "--json").code == 5
     assert ask(data, "audit", "verify").code == 0
 
-    again = ask(data, "erase", "--resume", receipt["erasure_id"], "--json")
+    shutil.copy(ROOT / "catalog" / "segments" / listed.name, listed)
+    again = ask(data, "erase", "--resume", receipt["erasure_id"], "--json", **here)
     assert again.code == 0, again.out
     assert again.json["state"] == "partial"
+    assert {sink["sink"]: sink["state"] for sink in again.json["sinks"]}["catalog"] == "finished"
     send_again(data / "landing", next(sink["files"] for sink in receipt["sinks"] if sink["sink"] == "landing"))
     next_day = house.run("2026-11-09T00:00:00")
     assert next_day.success, next_day.errors
@@ -152,6 +161,23 @@ def test_nothing_of_a_forgotten_customer_is_left(ask: Ask, house: Any, tmp_path:
     # What was dropped from a candidate may be in free blocks of the file; no row of any table has it.
     rows = _uncompressed(data / "warehouse.duckdb", tmp_path)
     assert [value for value in values if value.encode() in rows] == []
+
+
+def kept_in_log(data: Path, customer_id: str) -> int:
+    """Return the rows of sync's log that say anything of a customer."""
+    with closing(sqlite3.connect(data / "state" / "sync.sqlite")) as con:
+        query = "select count(*) from change_log where customer_id = ? and value is not null"
+        return int(con.execute(query, [customer_id]).fetchone()[0])
+
+
+def list_in_catalog(catalog: Path, email: str) -> Path:
+    """Copy the catalog with a list that names somebody; return the segment's file."""
+    shutil.copytree(ROOT / "catalog", catalog)
+    path = catalog / "segments" / "renewal_due.yml"
+    entry = json.dumps({"identifier": {"type": "email", "value": email}, "reason": "asked"})
+    text = path.read_text(encoding="utf-8").replace("kind: rule", "kind: hybrid")
+    path.write_text(f"{text}\ninclude: [{entry}]\n", encoding="utf-8")
+    return path
 
 
 def send_again(landing: Path, files: list[str]) -> None:
