@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -19,8 +21,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 #: Columns of what goes to a file or a pipe; a terminal says its own width.
 _WIDTH = 120
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
-err = Console(stderr=True, highlight=False)
+#: What a terminal obeys instead of showing it: controls but for tabs and line ends, and marks that turn around the
+#: order of characters. Names and descriptions are other people's words.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class _Terminal(Console):
+    """A console that shows what data holds, and lets it command nothing."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or not _OBEYED.search(segment.text):
+                yield segment
+            else:
+                yield Segment(_OBEYED.sub("\N{REPLACEMENT CHARACTER}", segment.text), segment.style)
+
+
+out = _Terminal(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+err = _Terminal(stderr=True, highlight=False)
 
 
 def print_json(value: object) -> None:

@@ -143,9 +143,9 @@ def format_value(column: Column, value: Any) -> str:
 
 def _escape(text: str) -> str:
     """Keep text from being taken for Markdown or HTML: a definition's words are not ours."""
-    for character in ("\\", "|", "<", ">", "`", "*", "[", "]"):
+    for character in ("\\", "|", "<", ">", "`", "*", "[", "]", "&"):
         text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def _counted(number: int, noun: str) -> str:

@@ -47,7 +47,9 @@ def test_features_of_all_who_are_shown_are_read_at_once(shop: Shop) -> None:
 
 
 def test_the_report_reads_as_markdown_and_lets_no_text_be_markup(shop: Shop) -> None:
-    shop.company.write("evil", "plan = '<img src=x>|```' and mrr_micros > 1", description="'<b>|bold|</b>'")
+    shop.company.write(
+        "evil", "plan = '<img src=x>|```' and mrr_micros > 1", description="'<b>|bold|</b> &amp; \\e[1m'"
+    )
     narrow(shop)
     text = render_markdown(shop.plan(), "0" * 64)
     assert "## Members" in text
