@@ -20,7 +20,9 @@ OBSTACLES = {
     "erased": "erased since",
     "unknown": "no customer with features any more",
     "consent": "a required purpose is not allowed now",
+    "new_consent": "allows all purposes required then, but not one required since: take that edit back (strata plan)",
     "residency": "lives in a region that the segment leaves out",
+    "new_residency": "lives in a region that was let in then, and is left out since: take that edit back (strata plan)",
     "group": "held by the pin of another segment of the group",
     "parent": "in no segment of the parent group",
 }
@@ -36,17 +38,28 @@ select
     case
         when i.status = 'erased' then 'erased'
         when f.customer_id is null then 'unknown'
-        when not list_has_all(coalesce(f.consented_purposes, []), c.purposes) then 'consent'
-        when len(r.regions) > 0 and list_contains(r.regions, f.residency_region) is not true then 'residency'
+        when not list_has_all(coalesce(f.consented_purposes, []), list_intersect(c.purposes, a.purposes_then))
+            then 'consent'
+        when not list_has_all(coalesce(f.consented_purposes, []), c.purposes) then 'new_consent'
+        when len(a.regions) > 0 and list_contains(a.regions, f.residency_region) is not true then
+            case when len(a.regions_then) = 0 or list_contains(a.regions_then, f.residency_region)
+                then 'new_residency' else 'residency' end
         when e.segment_key is not null then 'group'
         else 'parent'
     end as obstacle
 from missing as m
 inner join segments.candidate_catalog as c on c.segment_key = {key}
 cross join (
-    select coalesce(from_json(definition -> '$.residency', '["varchar"]'), []) as regions
-    from segments.candidate_catalog where segment_key = {key}
-) as r
+    select
+        coalesce(from_json(n.definition -> '$.residency', '["varchar"]'), []) as regions,
+        coalesce(from_json(v.definition -> '$.residency', '["varchar"]'), []) as regions_then,
+        coalesce(from_json(coalesce(v.definition, n.definition) -> '$.consent.purposes', '["varchar"]'), [])
+            as purposes_then
+    from segments.candidate_catalog as n
+    left join segments.pins as p on n.segment_key = p.segment_key and p.ended_at is null
+    left join segments.versions as v on p.segment_key = v.segment_key and p.held_version = v.segment_version
+    where n.segment_key = {key}
+) as a
 left join features.customer_features as f on m.customer_id = f.customer_id
 left join identity.customers as i on m.customer_id = i.customer_id
 left join segments.candidate_effective as e on m.customer_id = e.customer_id and e.group_key = c.group_key

@@ -73,6 +73,22 @@ def test_who_can_not_come_back_is_told_with_the_reason(tiers) -> None:
     assert movers.entering == ("c_b2", "c_c2")
 
 
+def test_whom_only_a_later_edit_keeps_out_is_told_apart(tiers) -> None:
+    tiers.write("reachable", "is_known", consent="{purposes: [marketing.email]}")
+    for one, region in (("c_a", "EU"), ("c_b", "EU"), ("c_c", "US"), ("c_d", "EU")):
+        allowed = ["marketing.email", "marketing.sms"] if one in {"c_c", "c_d"} else ["marketing.email"]
+        tiers.alter(one, is_known=True, consented_purposes=allowed, residency_region=region)
+    tiers.decide()
+    assert tiers.members("reachable") == {"c_a", "c_b", "c_c", "c_d"}
+    tiers.write("reachable", "is_known", consent="{purposes: [marketing.email, marketing.sms]}", residency="[EU]")
+    tiers.decide(days=1)
+    assert tiers.members("reachable") == {"c_d"}
+    tiers.alter("c_b", consented_purposes=[])
+    _, effect, movers = dry(tiers, "rollback", "reachable", "p1")
+    assert movers.kept_out == {"c_a": "new_consent", "c_b": "consent", "c_c": "new_residency"}
+    assert effect.kept_out == {"consent": 1, "new_consent": 1, "new_residency": 1}
+
+
 def test_another_pin_of_the_group_is_a_reason_too(tiers) -> None:
     tiers.decide()
     tiers.alter("c_a", mrr_micros=5)
