@@ -9,6 +9,7 @@ from expectations.truths import Suite, has_rows, holds_nowhere, is_unique
 
 ROWS = "candidate_customer_features"
 FIGURES = "candidate"
+COLUMNS = "candidate_columns"
 ACCOUNTS = "candidate_account_features"
 
 _MODEL = "correct the model in dbt_project/models that computes it"
@@ -88,6 +89,13 @@ SUITE = Suite(
             "where schema_fingerprint <> contract_fingerprint",
             expected="the columns and types of customer_features.yml, in its order",
             repair="make model and contract agree in dbt_project/models/features",
+        ),
+        holds_nowhere(
+            "features_are_finite",
+            COLUMNS,
+            "select feature, not_finite_rows from {batch} where not_finite_rows > 0",
+            expected="numbers or nulls: engines disagree about how infinity and what is no number compare",
+            repair="divide by nullif(…, 0) in the model that computes it",
         ),
         is_unique(
             "accounts_are_unique", ACCOUNTS, "account_id", repair="find the join in dbt_project that multiplies rows"

@@ -166,10 +166,14 @@ def _measure_table(con: Connection, run: Run, columns: dict[str, str], contract:
 
 
 def _measure_columns(con: Connection, run: Run, contract: FeatureContract) -> dict[str, float]:
-    """Write the share of nulls and zeros of every feature, in one pass over the table; return the nulls."""
+    """Write how full every feature is and in how many rows it is no number; return the share of nulls.
+
+    It is one pass over the table.
+    """
     measures = [
         f"count({quote(feature.name)}), "
-        + (f"count_if({quote(feature.name)} = 0)" if feature.duckdb_type in _NUMBERS else "null")
+        + (f"count_if({quote(feature.name)} = 0), " if feature.duckdb_type in _NUMBERS else "null, ")
+        + (f"count_if(not isfinite({quote(feature.name)}))" if feature.duckdb_type == "DOUBLE" else "0")
         for feature in contract
     ]
     total, *counts = con.execute(f"select count(*), {', '.join(measures)} from features.{CANDIDATE_TABLE}").fetchall()[
@@ -177,18 +181,19 @@ def _measure_columns(con: Connection, run: Run, contract: FeatureContract) -> di
     ]
     nulls = {
         feature.name: 1 - filled / total if total else 0.0
-        for feature, filled in zip(contract, counts[::2], strict=True)
+        for feature, filled in zip(contract, counts[::3], strict=True)
     }
-    zeros = [None if zero is None else zero / total if total else 0.0 for zero in counts[1::2]]
+    zeros = [None if zero is None else zero / total if total else 0.0 for zero in counts[1::3]]
     con.execute("delete from features.candidate_columns")
     con.execute(
         """
-        insert into features.candidate_columns
-        select *, $run_id, $recorded_at
+        insert into features.candidate_columns by name
+        select *, $run_id as run_id, $recorded_at as recorded_at
         from (
             select
-                unnest($names), unnest($positions), unnest($types), unnest($concerns), unnest($max_ages),
-                unnest($nulls), unnest($zeros)
+                unnest($names) as feature, unnest($positions) as column_position, unnest($types) as data_type,
+                unnest($concerns) as concern, unnest($max_ages) as max_age_seconds, unnest($nulls) as null_ratio,
+                unnest($zeros) as zero_ratio, unnest($not_finite) as not_finite_rows
         )
         """,
         {
@@ -199,6 +204,7 @@ def _measure_columns(con: Connection, run: Run, contract: FeatureContract) -> di
             "max_ages": [feature.max_age_hours * 3600 for feature in contract],
             "nulls": list(nulls.values()),
             "zeros": zeros,
+            "not_finite": counts[2::3],
             "run_id": run.run_id,
             "recorded_at": run.recorded_at,
         },

@@ -27,7 +27,8 @@ create table if not exists features.candidate_columns (
     null_ratio double not null,
     zero_ratio double,                       -- numbers only
     run_id varchar not null,
-    recorded_at timestamp not null
+    recorded_at timestamp not null,
+    not_finite_rows bigint                   -- rows in which it is infinite, or no number at all
 );
 
 -- How old the newest fact behind each published feature is. Without any fact, age and freshness are unknown: null.

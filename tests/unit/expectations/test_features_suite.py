@@ -40,6 +40,7 @@ MISTAKES = {
     "features_describe_the_runs_moment": "update features.candidate set min_row_as_of = timestamp '2026-10-31'",
     "no_feature_looks_into_the_future": "update features.candidate set future_rows = 1",
     "columns_keep_their_contract": "update features.candidate set schema_fingerprint = 'other'",
+    "features_are_finite": "update features.candidate_columns set not_finite_rows = 1 where feature = 'csat_mean'",
     "windows_nest": f"update {ROWS} set orders_30d = 2",
     "counts_are_never_negative": f"update {ROWS} set seats = -1",
     "shares_lie_between_0_and_1": f"update {ROWS} set error_ratio_7d = 1.01",
@@ -69,6 +70,10 @@ def good(con: Connection, root: Path) -> Connection:
     con.execute(
         "insert into features.candidate select 3, 3, 3, 0, 0, timestamp '2026-11-01', timestamp '2026-11-01', "
         "timestamp '2026-11-01', 0, 'same', 'same', 'run-1', timestamp '2026-11-01'"
+    )
+    con.execute(
+        "insert into features.candidate_columns select 'csat_mean', 1, 'DOUBLE', 'tickets', 9, 0, 0, 'run-1', "
+        "timestamp '2026-11-01', 0"
     )
     con.execute(
         "insert into identity.customer_consents select 'c_' || i, 'analytics', true, timestamp '2026-01-01', 'run-1', "

@@ -70,6 +70,20 @@ def test_what_is_wrong_shows_in_the_figures(
     assert measured(con, "future_rows", "max_row_as_of < as_of") == (3, True)
 
 
+def test_what_is_no_number_is_counted(
+    con: Connection, run: Run, contract: FeatureContract, build: Build, know: Build
+) -> None:
+    know("c_1", "c_2", "c_3")
+    build("c_1", "c_2", "c_3")
+    con.execute(
+        "update features.candidate_customer_features set csat_mean = "
+        "case customer_id when 'c_1' then 'nan'::double when 'c_2' then 'inf'::double end"
+    )
+    build_candidate(con, run, contract)
+    found = con.execute("select feature, not_finite_rows from features.candidate_columns where not_finite_rows > 0")
+    assert found.fetchall() == [("csat_mean", 2)]
+
+
 def test_every_feature_says_how_full_it_is(
     con: Connection, run: Run, contract: FeatureContract, build: Build, know: Build
 ) -> None:
@@ -158,9 +172,9 @@ def test_a_failure_leaves_no_half_of_a_candidate(
 ) -> None:
     build("c_1")
     build_candidate(con, run, contract)
-    con.execute("alter table features.candidate_columns add column surprise integer")
+    con.execute("alter table features.candidate_columns alter column data_type type bigint using 0")
     build("c_1", "c_2")
-    with pytest.raises(Exception, match="columns but"):
+    with pytest.raises(Exception, match="Could not convert"):
         build_candidate(con, replace(run, run_id="run-2"), contract)
     assert measured(con, "row_count", "run_id") == (1, "run-1")
     newest = latest_candidate(con, "features")
