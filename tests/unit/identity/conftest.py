@@ -1,6 +1,8 @@
 """A small world of source rows, and the stage run over it."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -105,11 +107,17 @@ class World:
         return self.con.execute(query).fetchall()
 
 
+def open_warehouse(path: Path | str = ":memory:") -> Connection:
+    """Open a warehouse as `Warehouse` sets it; in memory unless a file is named."""
+    con = duckdb.connect(str(path))
+    con.execute("set preserve_insertion_order = false")
+    return con
+
+
 @pytest.fixture
 def con() -> Iterator[Connection]:
     """A warehouse in memory: most tests ask what is true, few what survives."""
-    with duckdb.connect() as connection:
-        connection.execute("set preserve_insertion_order = false")
+    with open_warehouse() as connection:
         yield connection
 
 
@@ -129,6 +137,43 @@ def new_world(catalog: IdentityCatalog) -> Callable[[Connection], World]:
 def world(con: Connection, catalog: IdentityCatalog) -> World:
     """A world without rows."""
     return World(con, catalog)
+
+
+@pytest.fixture(scope="session")
+def beginnings() -> dict[str, tuple[Path, int]]:
+    """Files of the worlds that several tests begin with, and how many rows were added, by the name of who filled them.
+
+    Resolving even a handful of rows takes some hundred statements, and so longer than most tests.
+    """
+    return {}
+
+
+@pytest.fixture
+def begin(
+    world: World,
+    beginnings: dict[str, tuple[Path, int]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[Callable[[World], object]], World]]:
+    """Make the test's world what a function makes of an empty one; called once, its world is copied for later tests.
+
+    The function is known by its name: it must do the same in every test.
+    """
+    with ExitStack() as opened:
+
+        def make(fill: Callable[[World], object]) -> World:
+            name = f"{fill.__module__}.{fill.__qualname__}"
+            if name not in beginnings:
+                file = tmp_path_factory.mktemp("beginning") / "warehouse.duckdb"
+                with open_warehouse(file) as con:
+                    first = World(con, world.catalog)
+                    fill(first)
+                beginnings[name] = file, first.line
+            file, world.line = beginnings[name]
+            own = shutil.copy(file, tmp_path_factory.mktemp("own"))
+            world.con = opened.enter_context(open_warehouse(own))
+            return world
+
+        yield make
 
 
 @pytest.fixture

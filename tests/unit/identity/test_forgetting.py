@@ -18,22 +18,25 @@ KEY = PseudonymKey("suppression-v1", b"k" * 32)
 
 
 @pytest.fixture
-def house(world, run):
+def house(begin, run):
     """Maria with two orders and a ticket; Peter, who once gave her number; Quinn, who has nothing to do with them."""
-    ensure_schema(world.con, "sources")
-    world.add("customer_records", source_customer_id="M1", email="maria@mail.example", phone="+34600048313",
-              first_name="Maria", last_name="Roca")  # fmt: skip
-    world.add("orders", source_customer_id="M1", order_id="o1", device_id="d-maria")
-    world.add("order_lines", order_id="o1", order_line_id="1", ordered_at=AT, quantity=1, unit_price_micros=1)
-    world.add("orders", email=" Maria@MAIL.example", order_id="o2")
-    world.add("customer_records", source_customer_id="P1", email="peter@mail.example")
-    world.add("orders", source_customer_id="P1", order_id="o3", phone="+34 600 04 83 13")
-    world.add("order_lines", order_id="o3", order_line_id="1", ordered_at=AT, quantity=1, unit_price_micros=1)
-    world.add("orders", source_customer_id="Q1", order_id="o4")
-    world.refuse('{"id": "M1", "when": "yesterday"}')
-    world.refuse('{"id": "M12", "mail": "amaria@mail.example"}')
-    world.resolve(run)
-    return world
+
+    def fill(world):
+        ensure_schema(world.con, "sources")
+        world.add("customer_records", source_customer_id="M1", email="maria@mail.example", phone="+34600048313",
+                  first_name="Maria", last_name="Roca")  # fmt: skip
+        world.add("orders", source_customer_id="M1", order_id="o1", device_id="d-maria")
+        world.add("order_lines", order_id="o1", order_line_id="1", ordered_at=AT, quantity=1, unit_price_micros=1)
+        world.add("orders", email=" Maria@MAIL.example", order_id="o2")
+        world.add("customer_records", source_customer_id="P1", email="peter@mail.example")
+        world.add("orders", source_customer_id="P1", order_id="o3", phone="+34 600 04 83 13")
+        world.add("order_lines", order_id="o3", order_line_id="1", ordered_at=AT, quantity=1, unit_price_micros=1)
+        world.add("orders", source_customer_id="Q1", order_id="o4")
+        world.refuse('{"id": "M1", "when": "yesterday"}')
+        world.refuse('{"id": "M12", "mail": "amaria@mail.example"}')
+        world.resolve(run)
+
+    return begin(fill)
 
 
 def _forget(world, catalog, value="maria@mail.example"):

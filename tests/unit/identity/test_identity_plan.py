@@ -11,15 +11,18 @@ from segmentation.segments.identity_impact import RevenueImpact, measure_revenue
 
 
 @pytest.fixture
-def merged(world, run):
+def merged(begin, run):
     """Two people whom a borrowed login made one, each with an order; and a stranger."""
-    world.add("customer_records", source_customer_id="K1", email="ann@shop.com")
-    world.add("orders", source_customer_id="K1", amount_micros=100)
-    world.add("orders", user_id="u", anonymous_id="cookie", amount_micros=30)
-    world.add("orders", user_id="u", amount_micros=7, order_status="cancelled")
-    world.add("orders", user_id="stranger", amount_micros=1000)
-    world.resolve(run)
-    return world
+
+    def fill(world):
+        world.add("customer_records", source_customer_id="K1", email="ann@shop.com")
+        world.add("orders", source_customer_id="K1", amount_micros=100)
+        world.add("orders", user_id="u", anonymous_id="cookie", amount_micros=30)
+        world.add("orders", user_id="u", amount_micros=7, order_status="cancelled")
+        world.add("orders", user_id="stranger", amount_micros=1000)
+        world.resolve(run)
+
+    return begin(fill)
 
 
 def plan(world, run):

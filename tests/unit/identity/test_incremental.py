@@ -15,14 +15,17 @@ from .solving import KEY, decide, limited, place_of, resolve_both, snapshot
 
 
 @pytest.fixture
-def town(world, run):
+def town(begin, run):
     """Forty people with an account, an address and a cookie each, resolved."""
-    for number in range(40):
-        world.add("customer_records", source_customer_id=f"k{number}", email=f"person{number}@post.net")
-        world.add("orders", email=f"person{number}@post.net", user_id=f"u{number}")
-        world.add("events", event_type="login", user_id=f"u{number}", anonymous_id=f"c{number}")
-    world.resolve(run)
-    return world
+
+    def fill(world):
+        for number in range(40):
+            world.add("customer_records", source_customer_id=f"k{number}", email=f"person{number}@post.net")
+            world.add("orders", email=f"person{number}@post.net", user_id=f"u{number}")
+            world.add("events", event_type="login", user_id=f"u{number}", anonymous_id=f"c{number}")
+        world.resolve(run)
+
+    return begin(fill)
 
 
 def test_nothing_new_resolves_nobody(town, catalog, later):

@@ -88,9 +88,7 @@ def _add(world, row, entity, says_so):
         world.add("orders" if "source_customer_id" in row or "email" in row else "events", **values)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(_DAY, min_size=2, max_size=4))
-def test_any_sequence_of_days_gives_what_a_full_solve_gives(world, later, catalog, matching, days):
+def solve_any_sequence_of_days(world, later, catalog, matching, days):
     _reset(world)
     for number, (rows, gone, limits, decisions) in enumerate(days):
         for decision in decisions if number else ():
@@ -109,6 +107,19 @@ def test_any_sequence_of_days_gives_what_a_full_solve_gives(world, later, catalo
             continue
         assert incremental == full
         publish(world.con, later(number))
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_DAY, min_size=2, max_size=4))
+def test_any_sequence_of_days_gives_what_a_full_solve_gives(world, later, catalog, matching, days):
+    solve_any_sequence_of_days(world, later, catalog, matching, days)
+
+
+@pytest.mark.slow
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_DAY, min_size=2, max_size=4))
+def test_any_sequence_of_days_gives_what_a_full_solve_gives_many_times_over(world, later, catalog, matching, days):
+    solve_any_sequence_of_days(world, later, catalog, matching, days)
 
 
 #: What people and the model say of eight records on a day, and which of them share an address from then on.
@@ -134,10 +145,7 @@ _CHAIN = [
 ]
 
 
-@example(_CHAIN)
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(_MATCHING_DAY, min_size=2, max_size=4))
-def test_any_sequence_of_matches_gives_what_a_full_solve_gives(world, later, catalog, matching, days):
+def solve_any_sequence_of_matches(world, later, catalog, matching, days):
     _reset(world)
     for place in range(8):
         source = "one" if place < 4 else "two" if place < 7 else "three"
@@ -152,3 +160,18 @@ def test_any_sequence_of_matches_gives_what_a_full_solve_gives(world, later, cat
                 source = "one" if place < 4 else "two" if place < 7 else "three"
                 world.add("orders", source=source, source_customer_id=f"m{place}", user_id=f"shared{pair}")
         resolve_both(world, later(number), catalog, matching)
+
+
+@example(_CHAIN)
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_MATCHING_DAY, min_size=2, max_size=4))
+def test_any_sequence_of_matches_gives_what_a_full_solve_gives(world, later, catalog, matching, days):
+    solve_any_sequence_of_matches(world, later, catalog, matching, days)
+
+
+@pytest.mark.slow
+@example(_CHAIN)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_MATCHING_DAY, min_size=2, max_size=4))
+def test_any_sequence_of_matches_gives_what_a_full_solve_gives_many_times_over(world, later, catalog, matching, days):
+    solve_any_sequence_of_matches(world, later, catalog, matching, days)

@@ -37,14 +37,17 @@ def state(world):
 
 
 @pytest.fixture
-def people(world, run):
+def people(begin, run):
     """Four people, each known by an address, a phone and a cookie."""
-    for name in ("ann", "bob", "cid", "dot"):
-        number = f"+44770090012{'abcd'.index(name[0])}"
-        world.add("form_submissions", email=f"{name}@shop.com", phone=number)
-        world.add("form_submissions", email=f"{name}@shop.com", anonymous_id=f"{name}-cookie")
-    world.resolve(run)
-    return world
+
+    def fill(world):
+        for name in ("ann", "bob", "cid", "dot"):
+            number = f"+44770090012{'abcd'.index(name[0])}"
+            world.add("form_submissions", email=f"{name}@shop.com", phone=number)
+            world.add("form_submissions", email=f"{name}@shop.com", anonymous_id=f"{name}-cookie")
+        world.resolve(run)
+
+    return begin(fill)
 
 
 def test_a_replay_with_decisions_makes_no_event(people, later):

@@ -17,17 +17,20 @@ def _published(world):
 
 
 @pytest.fixture
-def two_runs(world, run, later):
+def two_runs(begin, run, later):
     """A published map, and a proposal that would change it."""
-    world.add("orders", user_id="u", email="a@shop.com")
-    world.add("events", anonymous_id="c")
-    world.add("consent_events", user_id="u")
-    world.resolve(run)
-    second = later(1)
-    world.add("orders", user_id="u", anonymous_id="c")
-    world.add("orders", user_id="new")
-    world.build(second)
-    return second
+
+    def fill(world):
+        world.add("orders", user_id="u", email="a@shop.com")
+        world.add("events", anonymous_id="c")
+        world.add("consent_events", user_id="u")
+        world.resolve(run)
+        world.add("orders", user_id="u", anonymous_id="c")
+        world.add("orders", user_id="new")
+        world.build(later(1))
+
+    begin(fill)
+    return later(1)
 
 
 @pytest.mark.parametrize("step", [*publishing.STEPS, "mark_published"])

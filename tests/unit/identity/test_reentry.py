@@ -25,12 +25,16 @@ def keys(tmp_path):
 
 
 @pytest.fixture
-def erased(world, run, catalog, keys):
+def erased(begin, run, catalog, keys):
     """A world in which Maria was erased."""
-    world.add("customer_records", source_customer_id="M1", email="maria@mail.example", phone="+34600048313")
-    world.add("orders", source_customer_id="M1", device_id="d-maria")
-    world.add("orders", source_customer_id="M1", source="web")
-    world.resolve(run)
+
+    def fill(world):
+        world.add("customer_records", source_customer_id="M1", email="maria@mail.example", phone="+34600048313")
+        world.add("orders", source_customer_id="M1", device_id="d-maria")
+        world.add("orders", source_customer_id="M1", source="web")
+        world.resolve(run)
+
+    world = begin(fill)
     request = Request(world.customer("maria@mail.example"), "dpo", "T-1", AT)
     erase(world.con, catalog.rules, load_key(keys, "suppression"), request)
     return world

@@ -19,13 +19,16 @@ AT = datetime(2026, 11, 2, 9)
 
 
 @pytest.fixture
-def merged(world, run):
+def merged(begin, run):
     """Two people whom a borrowed login made one."""
-    world.add("customer_records", source_customer_id="K1", email="ann@shop.com")
-    world.add("events", event_type="login", user_id="u", anonymous_id="cookie")
-    world.add("form_submissions", email="ann@shop.com", anonymous_id="cookie")
-    world.resolve(run)
-    return world
+
+    def fill(world):
+        world.add("customer_records", source_customer_id="K1", email="ann@shop.com")
+        world.add("events", event_type="login", user_id="u", anonymous_id="cookie")
+        world.add("form_submissions", email="ann@shop.com", anonymous_id="cookie")
+        world.resolve(run)
+
+    return begin(fill)
 
 
 def signed(reason="case 7", author="jo"):

@@ -11,17 +11,20 @@ from segmentation.identity.truth import read_truth
 
 
 @pytest.fixture
-def town(world, run):
+def town(begin, run):
     """Ann with two addresses, Bob who borrowed her phone number, a kiosk, and somebody with a cookie alone."""
-    world.add("customer_records", source_customer_id="7", email="Ann@Shop.com", phone="+447700900123")
-    world.add("events", event_type="login", user_id="ann", anonymous_id="c1")
-    world.add("form_submissions", email="ann@shop.com", anonymous_id="c1")
-    world.add("form_submissions", email="ann@home.com", anonymous_id="c9")
-    world.add("orders", source_customer_id="8", email="bob@shop.com", phone="+44 7700 900123")
-    world.add("orders", source="till", source_customer_id="7", email="eve@shop.com")
-    world.add("events", anonymous_id="c5")
-    world.resolve(run)
-    return world
+
+    def fill(world):
+        world.add("customer_records", source_customer_id="7", email="Ann@Shop.com", phone="+447700900123")
+        world.add("events", event_type="login", user_id="ann", anonymous_id="c1")
+        world.add("form_submissions", email="ann@shop.com", anonymous_id="c1")
+        world.add("form_submissions", email="ann@home.com", anonymous_id="c9")
+        world.add("orders", source_customer_id="8", email="bob@shop.com", phone="+44 7700 900123")
+        world.add("orders", source="till", source_customer_id="7", email="eve@shop.com")
+        world.add("events", anonymous_id="c5")
+        world.resolve(run)
+
+    return begin(fill)
 
 
 ANN = {("user_id", "ann"), ("email", "ANN@shop.com"), ("email", "ann@home.com"), ("phone", "07700 900123")}

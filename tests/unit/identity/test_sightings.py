@@ -65,10 +65,21 @@ def _after(history, new_world, *, anew):
         return found
 
 
-@given(_HISTORIES)
-@settings(max_examples=8, deadline=None)
-def test_taking_up_gives_what_reading_anew_gives(new_world, history):
+def read_any_history_twice(new_world, history):
     assert _after(history, new_world, anew=False) == _after(history, new_world, anew=True)
+
+
+@given(_HISTORIES)
+@settings(max_examples=3, deadline=None)
+def test_taking_up_gives_what_reading_anew_gives(new_world, history):
+    read_any_history_twice(new_world, history)
+
+
+@pytest.mark.slow
+@given(_HISTORIES)
+@settings(max_examples=15, deadline=None)
+def test_taking_up_gives_what_reading_anew_gives_many_times_over(new_world, history):
+    read_any_history_twice(new_world, history)
 
 
 def _sightings(world):

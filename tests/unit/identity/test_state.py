@@ -18,11 +18,13 @@ PASSED = SuiteResult("identity", "identity_suite", (_HOLDS,))
 
 
 @pytest.fixture
-def published(world, run):
-    world.add("orders", user_id="u", email="a@shop.com")
-    world.add("events", anonymous_id="c")
-    world.resolve(run)
-    return world
+def published(begin, run):
+    def fill(world):
+        world.add("orders", user_id="u", email="a@shop.com")
+        world.add("events", anonymous_id="c")
+        world.resolve(run)
+
+    return begin(fill)
 
 
 def _state(con):

@@ -130,15 +130,7 @@ STATEMENT = st.tuples(
 )
 
 
-@given(
-    statements=st.lists(STATEMENT, min_size=1, max_size=12),
-    order=PREFERENCES,
-    priority=st.lists(
-        st.sampled_from(["orders", "crm/orders", "form_submissions", "shop/customer_records"]), unique=True
-    ),
-)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_rules_choose_as_comparing_statement_by_statement_does(new_world, run, statements, order, priority):
+def choose_by_any_rules(new_world, run, statements, order, priority):
     with duckdb.connect() as con:
         world = new_world(con)
         for number, (entity, source, country, day) in enumerate(statements):
@@ -181,6 +173,33 @@ def test_any_rules_choose_as_comparing_statement_by_statement_does(new_world, ru
             assert listed[0][0] == golden.lower()
             tops = [max(weight(one) for one in filled if one[2].lower() == value) for value, _ in listed]
             assert tops == sorted(tops, reverse=True)
+
+
+@given(
+    statements=st.lists(STATEMENT, min_size=1, max_size=12),
+    order=PREFERENCES,
+    priority=st.lists(
+        st.sampled_from(["orders", "crm/orders", "form_submissions", "shop/customer_records"]), unique=True
+    ),
+)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_rules_choose_as_comparing_statement_by_statement_does(new_world, run, statements, order, priority):
+    choose_by_any_rules(new_world, run, statements, order, priority)
+
+
+@pytest.mark.slow
+@given(
+    statements=st.lists(STATEMENT, min_size=1, max_size=12),
+    order=PREFERENCES,
+    priority=st.lists(
+        st.sampled_from(["orders", "crm/orders", "form_submissions", "shop/customer_records"]), unique=True
+    ),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_rules_choose_as_comparing_statement_by_statement_does_many_times_over(
+    new_world, run, statements, order, priority
+):
+    choose_by_any_rules(new_world, run, statements, order, priority)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,7 @@ def day(number: float) -> datetime:
     return START + timedelta(days=number)
 
 
-@given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_history_says_what_was_published_on_both_axes(tiers, data) -> None:
+def ask_of_any_history(tiers, data) -> None:
     company = tiers
     company.con.execute("drop schema if exists segments cascade")
     company.con.execute("delete from ops.candidates")
@@ -41,6 +39,19 @@ def test_history_says_what_was_published_on_both_axes(tiers, data) -> None:
         last = [found for moment, _, found in seen if moment == as_of][-1]
         assert set(list_members_at(company.con, "vip", as_of)) == last
         assert sum(count_members_at(company.con, "vip", as_of).values()) == len(last)
+
+
+@given(data=st.data())
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_history_says_what_was_published_on_both_axes(tiers, data) -> None:
+    ask_of_any_history(tiers, data)
+
+
+@pytest.mark.slow
+@given(data=st.data())
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_history_says_what_was_published_on_both_axes_many_times_over(tiers, data) -> None:
+    ask_of_any_history(tiers, data)
 
 
 def test_a_customer_was_in_it_by_a_rule_that_is_gone(tiers) -> None:

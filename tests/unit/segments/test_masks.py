@@ -94,9 +94,7 @@ def test_a_membership_changed_by_hand_is_put_right_and_logged(tiers) -> None:
 KEYS = [f"s{number}" for number in range(6)]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
-@given(catalogs=st.lists(st.sets(st.sampled_from(KEYS)), min_size=2, max_size=4))
-def test_catalogs_that_come_and_go_keep_the_log_whole(company, catalogs: list[set[str]]) -> None:
+def let_catalogs_come_and_go(company, catalogs: list[set[str]]) -> None:
     company.features(*({"customer_id": f"c_{number}", "orders_90d": number} for number in range(7)))
     for table in ("membership", "membership_changes", "membership_history", "effective", "conflicts", "publications"):
         if company.rows("select 1 from duckdb_tables() where schema_name = 'segments' and table_name = ?", table):
@@ -113,6 +111,19 @@ def test_catalogs_that_come_and_go_keep_the_log_whole(company, catalogs: list[se
         company.check_consistency()
         for key in keys:
             assert company.members(key) == {f"c_{number}" for number in range(KEYS.index(key) + 1, 7)}
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(catalogs=st.lists(st.sets(st.sampled_from(KEYS)), min_size=2, max_size=4))
+def test_catalogs_that_come_and_go_keep_the_log_whole(company, catalogs: list[set[str]]) -> None:
+    let_catalogs_come_and_go(company, catalogs)
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(catalogs=st.lists(st.sets(st.sampled_from(KEYS)), min_size=2, max_size=4))
+def test_catalogs_that_come_and_go_keep_the_log_whole_many_times_over(company, catalogs: list[set[str]]) -> None:
+    let_catalogs_come_and_go(company, catalogs)
 
 
 def test_a_warehouse_of_an_earlier_version_goes_on(tiers):

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -126,9 +127,7 @@ def _winners(catalog: Catalog, claims: list[str], mine: set[str]) -> Iterator[st
     yield from (key for _, key in best.values())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
-@given(before=CATALOG, after=CATALOG, changed=st.sets(KEYS, min_size=1))
-def test_without_approval_nobody_leaves(before: dict[str, Any], after: dict[str, Any], changed: set[str]) -> None:
+def edit_without_approval(before: dict[str, Any], after: dict[str, Any], changed: set[str]) -> None:
     edited = {key: after[key] if key in changed else keys for key, keys in before.items()}
     live, catalog = load(before), load(edited)
     if live is None or catalog is None:
@@ -141,9 +140,22 @@ def test_without_approval_nobody_leaves(before: dict[str, Any], after: dict[str,
         assert now == members(catalog)
 
 
-@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
-@given(before=CATALOG, after=CATALOG, key=KEYS)
-def test_a_class_keeps_what_it_says(before: dict[str, Any], after: dict[str, Any], key: str) -> None:
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(before=CATALOG, after=CATALOG, changed=st.sets(KEYS, min_size=1))
+def test_without_approval_nobody_leaves(before: dict[str, Any], after: dict[str, Any], changed: set[str]) -> None:
+    edit_without_approval(before, after, changed)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(before=CATALOG, after=CATALOG, changed=st.sets(KEYS, min_size=1))
+def test_without_approval_nobody_leaves_many_times_over(
+    before: dict[str, Any], after: dict[str, Any], changed: set[str]
+) -> None:
+    edit_without_approval(before, after, changed)
+
+
+def edit_by_class(before: dict[str, Any], after: dict[str, Any], key: str) -> None:
     live, catalog = load(before), load({**before, key: after[key]})
     if live is None or catalog is None:
         return
@@ -152,3 +164,16 @@ def test_a_class_keeps_what_it_says(before: dict[str, Any], after: dict[str, Any
         assert members(live) <= members(catalog)
     if classes <= {"metadata"}:
         assert members(live) == members(catalog)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(before=CATALOG, after=CATALOG, key=KEYS)
+def test_a_class_keeps_what_it_says(before: dict[str, Any], after: dict[str, Any], key: str) -> None:
+    edit_by_class(before, after, key)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(before=CATALOG, after=CATALOG, key=KEYS)
+def test_a_class_keeps_what_it_says_many_times_over(before: dict[str, Any], after: dict[str, Any], key: str) -> None:
+    edit_by_class(before, after, key)

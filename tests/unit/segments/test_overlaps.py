@@ -16,14 +16,15 @@ def overlaps(company) -> dict[tuple[str, str], tuple[int, ...]]:
 def counted(company) -> dict[tuple[str, str], tuple[int, ...]]:
     """The same, counted by hand from the membership and the candidate."""
     keys = sorted(row[0] for row in company.rows("select segment_key from segments.catalog where is_evaluated"))
+    held: dict[str, dict[str, set[str]]] = {"membership": {}, "candidate": {}}
+    for table, by_key in held.items():
+        for customer, key in company.rows(f"select customer_id, segment_key from segments.{table}"):
+            by_key.setdefault(key, set()).add(customer)
     found = {}
     for pair in combinations(keys, 2):
         figures: list[int] = []
-        for table in ("membership", "candidate"):
-            one, other = (
-                {row[0] for row in company.rows(f"select customer_id from segments.{table} where segment_key = ?", key)}
-                for key in pair
-            )
+        for by_key in held.values():
+            one, other = (by_key.get(key, set()) for key in pair)
             figures += [len(one), len(other), len(one & other)]
         found[pair] = tuple(figures)
     return found

@@ -329,9 +329,7 @@ def test_without_pins_the_question_is_the_same(tiers) -> None:
     assert tiers.rows("select distinct pin_id from segments.places") == [(None,)]
 
 
-@given(data=st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_history_can_be_gone_back_in(tiers, data) -> None:
+def go_back_in_any_history(tiers, data) -> None:
     """After random publications, a rollback to any of them gives its set without who is gone or refuses by now."""
     company = tiers
     for schema in ("segments",):
@@ -383,3 +381,16 @@ def test_any_history_can_be_gone_back_in(tiers, data) -> None:
     expected = {row[0] for row in company.rows(by_rule)}
     assert company.members(key) == expected - (refusing if key == "reachable" else set())
     company.check_consistency()
+
+
+@given(data=st.data())
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_history_can_be_gone_back_in(tiers, data) -> None:
+    go_back_in_any_history(tiers, data)
+
+
+@pytest.mark.slow
+@given(data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_history_can_be_gone_back_in_many_times_over(tiers, data) -> None:
+    go_back_in_any_history(tiers, data)

@@ -247,9 +247,7 @@ DAY = st.lists(
 RULE = st.sampled_from(["mrr_micros >= 100", "mrr_micros >= 1", "is_known", "true", "false"])
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-@given(days=st.lists(st.tuples(DAY, RULE, st.integers(1, 2)), min_size=2, max_size=4))
-def test_log_history_and_membership_always_agree(tiers, reset, days: list) -> None:
+def publish_any_days(tiers, reset, days: list) -> None:
     reset()
     for number, (changes, rule, rank) in enumerate(days):
         for customer, (name, value) in changes:
@@ -263,6 +261,19 @@ def test_log_history_and_membership_always_agree(tiers, reset, days: list) -> No
         "where m.segment_key = 'reachable' and list_contains(f.consented_purposes, 'marketing.email') is not true"
     )
     assert lacking == []
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@given(days=st.lists(st.tuples(DAY, RULE, st.integers(1, 2)), min_size=2, max_size=4))
+def test_log_history_and_membership_always_agree(tiers, reset, days: list) -> None:
+    publish_any_days(tiers, reset, days)
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(days=st.lists(st.tuples(DAY, RULE, st.integers(1, 2)), min_size=2, max_size=4))
+def test_log_history_and_membership_always_agree_many_times_over(tiers, reset, days: list) -> None:
+    publish_any_days(tiers, reset, days)
 
 
 def test_a_run_may_be_any_run(tiers) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,12 +14,7 @@ from segmentation.segments.rule_sql import to_sql, to_text
 from .random_rules import AS_OF, CONTRACT, ROW, answers, engine, is_member, own_text, rules_of
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    rules=st.lists(rules_of("+-*"), min_size=2, max_size=6),
-    rows=st.lists(ROW, min_size=10, max_size=20),
-)
-def test_engine_sql_and_python_agree(rules: list[str], rows: list[dict[str, Any]]) -> None:
+def agree_about_rules(rules: list[str], rows: list[dict[str, Any]]) -> None:
     conditions = [parse_rule(rule, CONTRACT) for rule in rules]
     with engine(rows) as con:
         own = answers(con, [own_text(rule) for rule in rules])
@@ -31,18 +27,54 @@ def test_engine_sql_and_python_agree(rules: list[str], rows: list[dict[str, Any]
         assert parse_rule(to_text(condition), CONTRACT) == condition
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    rules=st.lists(rules_of("+-*"), min_size=2, max_size=6),
+    rows=st.lists(ROW, min_size=10, max_size=20),
+)
+def test_engine_sql_and_python_agree(rules: list[str], rows: list[dict[str, Any]]) -> None:
+    agree_about_rules(rules, rows)
+
+
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    rules=st.lists(rules_of("+-*"), min_size=2, max_size=6),
+    rows=st.lists(ROW, min_size=10, max_size=20),
+)
+def test_engine_sql_and_python_agree_many_times_over(rules: list[str], rows: list[dict[str, Any]]) -> None:
+    agree_about_rules(rules, rows)
+
+
+def agree_about_division(rules: list[str], rows: list[dict[str, Any]]) -> None:
+    conditions = [parse_rule(rule, CONTRACT) for rule in rules]
+    with engine(rows) as con:
+        found = answers(con, [to_sql(condition, is_member) for condition in conditions])
+    for rule, condition, expected in zip(rules, conditions, found, strict=True):
+        assert [holds(condition, row, row["members"]) for row in rows] == expected, rule
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     # Numbers divided by zero are null in a rule, infinite in the engine: the text itself is no measure here.
     rules=st.lists(rules_of("/+"), min_size=1, max_size=4),
     rows=st.lists(ROW, min_size=10, max_size=20),
 )
 def test_division_means_the_same_in_sql_and_python(rules: list[str], rows: list[dict[str, Any]]) -> None:
-    conditions = [parse_rule(rule, CONTRACT) for rule in rules]
-    with engine(rows) as con:
-        found = answers(con, [to_sql(condition, is_member) for condition in conditions])
-    for rule, condition, expected in zip(rules, conditions, found, strict=True):
-        assert [holds(condition, row, row["members"]) for row in rows] == expected, rule
+    agree_about_division(rules, rows)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    # Numbers divided by zero are null in a rule, infinite in the engine: the text itself is no measure here.
+    rules=st.lists(rules_of("/+"), min_size=1, max_size=4),
+    rows=st.lists(ROW, min_size=10, max_size=20),
+)
+def test_division_means_the_same_in_sql_and_python_many_times_over(
+    rules: list[str], rows: list[dict[str, Any]]
+) -> None:
+    agree_about_division(rules, rows)
 
 
 def test_dividing_by_zero_is_null_and_null_is_never_in() -> None:
