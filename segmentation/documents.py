@@ -7,7 +7,9 @@ words (`complaints.py`). Dates and times stay text until a model asks for them, 
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,9 @@ Model = TypeVar("Model", bound=BaseModel)
 MAX_BYTES = 1_000_000
 #: Deepest nesting of lists and keys.
 MAX_DEPTH = 50
+
+#: Longest text that is kept as it was read: with some hundred files, a few megabytes in all.
+_REMEMBERED_CHARACTERS = 40_000
 
 _YAML = "tag:yaml.org,2002:"
 _COLLECTIONS = {f"{_YAML}map", f"{_YAML}seq"}
@@ -166,7 +171,22 @@ def read_document(path: Path, name: str = "") -> Document:
         )
         document.problems.append(problem)
     else:
-        _Reader(document, text).read()
+        read = _read if len(text) <= _REMEMBERED_CHARACTERS else _read.__wrapped__
+        known = read(document.name, text)
+        # What a caller changes is its own; places are never changed.
+        document.content, document.problems = deepcopy(known.content), list(known.problems)
+        document.places, document.texts = dict(known.places), dict(known.texts)
+    return document
+
+
+@lru_cache(maxsize=256)
+def _read(name: str, text: str) -> Document:
+    """Read a text; the same one is read once.
+
+    A run asks for the same files several times, and scanning YAML costs more than all else here.
+    """
+    document = Document(Path(name), name)
+    _Reader(document, text).read()
     return document
 
 

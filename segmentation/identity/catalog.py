@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +24,7 @@ from segmentation.identity.normalise import normalise_email
 from segmentation.identity.profile_rules import ProfileRules, load_profile_rules
 from segmentation.identity.purposes import Purposes, load_purposes
 from segmentation.sources.entities import ENTITIES, IDENTITY_COLUMNS
+from segmentation.warehouse import Connection
 
 IDENTIFIERS_FILE = "identifiers.yml"
 
@@ -187,14 +189,21 @@ def _check_patterns(document: Document, rules: IdentifierRules) -> Iterator[Cata
                 yield document.problem(f"{pattern!r} is not a regular expression", place, expected=fault)
 
 
+@cache
 def pattern_fault(pattern: str) -> str | None:
     """Return why a text is no regular expression of the engine (RE2; Python's differ), ``None`` where it is one."""
-    with duckdb.connect() as engine:
+    with _engine().cursor() as engine:
         try:
             engine.execute("select regexp_matches('', ?)", [pattern]).fetchall()
         except duckdb.Error as error:
             return str(error).splitlines()[0]
     return None
+
+
+@cache
+def _engine() -> Connection:
+    """Open an empty engine, once: opening one takes longer than all that it is asked."""
+    return duckdb.connect(config={"threads": 1})
 
 
 def _check_namespaces(document: Document, rules: IdentifierRules) -> Iterator[CatalogProblem]:
