@@ -41,8 +41,8 @@ def gather(con: Connection, rules: IdentifierRules, customer_id: str) -> Subject
     """Write temporary tables about a customer.
 
     * ``erased_customers(customer_id)``: the id and those merged into it;
-    * ``erased_nodes(node_id, id_type, id_namespace, id_value)``: its identifiers, and the addresses that stood for them
-      before the catalog named their provider;
+    * ``erased_nodes(node_id, id_type, id_namespace, id_value)``: its identifiers, and what their values stood for under
+      other rules of the catalog, as long as it is nobody's: a mailbox whose provider was named, the addresses before;
     * ``erased_values(id_type, id_namespace, raw_value, is_certain)``: every spelling that a source has sent and the
       normal form, under the source that owns the id. A phone number without a country is uncertain where the
       same digits, read in another country, are somebody else's.
@@ -61,6 +61,7 @@ def gather(con: Connection, rules: IdentifierRules, customer_id: str) -> Subject
     )
     identifiers = count(con, "erased_nodes")
     _add_former_addresses(con, rules)
+    _add_former_nodes(con)
     con.execute(
         "create or replace temp table erased_values "
         "(id_type varchar, id_namespace varchar, raw_value varchar, is_certain boolean)"
@@ -81,6 +82,19 @@ def _add_former_addresses(con: Connection, rules: IdentifierRules) -> None:
             "(select id_value from erased_nodes where id_type = 'email') "
             "and node_id not in (select node_id from erased_nodes)"
         )
+
+
+def _add_former_nodes(con: Connection) -> None:
+    """Add the identifiers that values of these were, or are since the last publication, and that nobody has now."""
+    con.execute(
+        "insert into erased_nodes with recursive pairs as (select node_id, former_node_id as other "
+        "from identity.former_nodes union select former_node_id, node_id from identity.former_nodes), "
+        "reached as (select node_id from erased_nodes union select p.other as node_id from reached as r "
+        # What is in identity.identifiers is somebody's, or several people's.
+        "join pairs as p using (node_id) where p.other not in (select node_id from identity.identifiers)) "
+        "select r.node_id, r.id_type, r.id_namespace, r.id_value from identity.registry as r semi join reached "
+        "using (node_id) anti join erased_nodes using (node_id)"
+    )
 
 
 def _gather_values(con: Connection, rules: IdentifierRules, id_type: str) -> None:

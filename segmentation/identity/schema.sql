@@ -21,6 +21,13 @@ create table if not exists identity.normalised_values (
     problem varchar
 );
 
+-- Identifiers that a raw value stood for under other rules for normal forms, such as a mailbox whose provider the
+-- catalog does not name any more: an erasure takes them along. Internal.
+create table if not exists identity.former_nodes (
+    node_id bigint not null,
+    former_node_id bigint not null
+);
+
 -- Fingerprint of the rules that made identity.normalised_values. Internal.
 create table if not exists identity.normalisation (normalisation_hash varchar not null);
 

@@ -13,6 +13,7 @@ from segmentation.warehouse import Connection
 #: Tables of the state; together they are consistent because one publish wrote them.
 STATE_TABLES = (
     "registry",
+    "former_nodes",
     "identifiers",
     "customers",
     "identifier_map",

@@ -75,7 +75,7 @@ def register_values(con: Connection, rules: IdentifierRules, id_types: Iterable[
     Returns:
         How many raw values and identifiers were new, and how many values Python had to look at.
     """
-    _forget_if_rules_changed(con, rules)
+    is_forgotten = _forget_if_rules_changed(con, rules)
     counts = dict.fromkeys(("new_values", "values_by_python", "new_identifiers"), 0)
     _create_parsed(con)
     for id_type in sorted(id_types):
@@ -93,6 +93,8 @@ def register_values(con: Connection, rules: IdentifierRules, id_types: Iterable[
                 _create_parsed(con)
         con.execute("drop table new_values")
     con.execute("drop table parsed")
+    if is_forgotten:
+        _note_former_nodes(con)
     return counts
 
 
@@ -119,14 +121,38 @@ def read_values(con: Connection, rules: IdentifierRules, id_types: Iterable[str]
         con.execute("drop table new_values; drop table parsed")
 
 
-def _forget_if_rules_changed(con: Connection, rules: IdentifierRules) -> None:
-    """Normalise everything again where the rules for it changed; identifiers keep their node ids."""
+def _forget_if_rules_changed(con: Connection, rules: IdentifierRules) -> bool:
+    """Normalise everything again where the rules for it changed; identifiers keep their node ids.
+
+    What was known of raw values is in temporary table ``former_values`` then. Returns whether the rules changed.
+    """
     known = scalar(con, "select normalisation_hash from identity.normalisation")
     if known != rules.normalisation_hash:
+        former = " union all ".join(
+            f"select {literal(name)} as id_type, id_namespace, region, raw_value, node_id from ({known_values(name)}) "
+            "where node_id is not null"
+            for name in NORMALISERS
+        )
+        con.execute(f"create or replace temp table former_values as {former}")
         con.execute("delete from identity.normalised_values")
         con.execute("update identity.registry set is_raw = false where is_raw")
         con.execute("delete from identity.normalisation")
         con.execute("insert into identity.normalisation values (?)", [rules.normalisation_hash])
+        return True
+    return False
+
+
+def _note_former_nodes(con: Connection) -> None:
+    """Keep of raw values that are another identifier now which one they were: nothing else tells of it."""
+    for name in NORMALISERS:
+        con.execute(
+            "insert into identity.former_nodes select distinct k.node_id, f.node_id as former_node_id "
+            f"from (from former_values where id_type = {literal(name)}) as f "
+            f"join ({known_values(name)}) as k using (id_namespace, region, raw_value) "
+            "anti join identity.former_nodes as known "
+            "on known.node_id = k.node_id and known.former_node_id = f.node_id where k.node_id <> f.node_id"
+        )
+    con.execute("drop table former_values")
 
 
 def _normalise(con: Connection, rules: IdentifierRules, id_type: str) -> None:

@@ -32,6 +32,7 @@ def test_every_stage_has_something_to_show(company: Path, installation: Any) -> 
     # waits for approval, nobody decided anything or was erased, and no mapping asks for consent.
     assert empty <= {
         "identity.acknowledgements",
+        "identity.former_nodes",
         "identity.rules",
         "identity.suppressions",
         "identity.customer_aliases",

@@ -11,6 +11,7 @@ from segmentation.erasure import erase as erasing
 from segmentation.erasure.erase import Request, erase, preview
 from segmentation.erasure.requests import Erasure, Sink, find_request, read_requests, record_sinks
 from segmentation.errors import NotFoundError, StrataError
+from segmentation.identity.email_providers import EmailProvider
 from segmentation.pseudonyms import PseudonymKey
 
 AT = datetime(2026, 11, 2, 9)
@@ -180,3 +181,57 @@ def test_the_newest_state_of_a_place_counts(house, catalog):
     sinks = {sink.name: sink for sink in find_request(house.con, erasure.erasure_id).sinks}
     assert sinks["sync"] == Sink("sync", "finished", {"rows_emptied": 2})
     assert sinks["exports"].state == "received"
+
+
+_IGNORED = EmailProvider(domains=("gmail.com", "googlemail.com"), ignore_dots=True, plus_addressing=True)
+
+
+def _naming(catalog, *providers):
+    return replace(catalog, rules=catalog.rules.model_copy(update={"email_providers": providers}))
+
+
+@pytest.mark.parametrize("is_known_otherwise", [False, True], ids=["by the address alone", "by an account too"])
+def test_the_mailbox_that_an_address_once_stood_for_is_forgotten_with_it(
+    world, catalog, run, later, is_known_otherwise
+):
+    """Its provider is not in the catalog any more, so nothing but what was read before tells of it."""
+    named = {"source_customer_id": "A1"} if is_known_otherwise else {}
+    world.add("orders", email="Ann.Lee@googlemail.com", **named)
+    world.add("orders", source_customer_id="B2", email="bo@mail.example")
+    world.catalog = _naming(catalog, _IGNORED)
+    world.resolve(run)
+    assert world.node("annlee@gmail.com") is not None
+    world.catalog = catalog
+    world.resolve(later(1))
+    _forget(world, catalog, "Ann.Lee@googlemail.com")
+    left = {table for table, rows in _tables(world).items() if "lee" in str(rows).lower()}
+    assert left == set()
+    assert world.customer("B2") is not None
+    world.resolve(later(2))
+    assert {table for table, rows in _tables(world).items() if "lee" in str(rows).lower()} == set()
+
+
+def test_a_mailbox_that_is_somebodys_address_stays_theirs(world, catalog, run, later):
+    world.add("orders", email="Ann.Lee@gmail.com")
+    world.add("orders", source_customer_id="C3", email="annlee@gmail.com")
+    world.catalog = _naming(catalog, _IGNORED)
+    world.resolve(run)
+    assert world.customer("Ann.Lee@gmail.com") == world.customer("C3")
+    world.catalog = catalog
+    world.resolve(later(1))
+    theirs = world.customer("C3")
+    assert world.customer("Ann.Lee@gmail.com") not in {None, theirs}
+    _forget(world, catalog, "Ann.Lee@gmail.com")
+    assert world.customer("C3") == world.customer("annlee@gmail.com") == theirs
+    assert "ann.lee" not in str(_tables(world)).lower()
+
+
+def test_an_id_that_was_another_sources_is_forgotten_with_it(world, catalog, run, later):
+    """The same holds for ids whose source is taken to be another's."""
+    world.add("orders", source="billing", source_customer_id="secret-7")
+    world.resolve(run)
+    rules = catalog.rules.model_copy(update={"shared_namespaces": {"billing": "crm"}})
+    world.catalog = replace(catalog, rules=rules)
+    world.resolve(later(1))
+    erase(world.con, rules, KEY, Request(world.customer("secret-7"), "dpo", "T-1", AT))
+    assert {table for table, rows in _tables(world).items() if "secret" in str(rows)} == set()
