@@ -15,6 +15,7 @@ from rich.text import Text
 from orchestration.commands import (
     apply,
     audit,
+    backfill,
     canary,
     catalog,
     catalog_page,
@@ -63,6 +64,7 @@ app.command("promote")(canary.promote)
 app.command("abort")(canary.abort)
 app.command("explain")(customers.explain)
 app.command("history")(segment_history.history)
+app.command("backfill")(backfill.backfill)
 app.command("freeze")(segment_pins.freeze)
 app.command("unfreeze")(segment_pins.unfreeze)
 app.command("kill")(segment_pins.kill)

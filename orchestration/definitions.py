@@ -12,6 +12,7 @@ import assets.costs
 import assets.features
 import assets.identity
 import assets.marts
+import assets.segment_backfills
 import assets.segments
 import assets.sources
 import assets.sync
@@ -19,7 +20,7 @@ from expectations.gates import build_gate_checks
 from orchestration.automation import behind_gates, build_automation_sensor
 from orchestration.dbt_project import StrataTranslator, load_project
 from orchestration.executors import build_executor
-from orchestration.jobs import REFRESH_ALL, Assets, build_jobs
+from orchestration.jobs import REFRESH_ALL, Assets, build_backfill_job, build_jobs
 from orchestration.matching_training import train_matching
 from orchestration.monthly_review import review_catalog
 from orchestration.resources import StrataResource
@@ -54,9 +55,14 @@ def build_definitions(settings: Settings, parts: dict[str, Assets] | None = None
     """
     parts = parts or build_parts(load_project(settings))
     return dg.Definitions(
-        assets=[asset for part in parts.values() for asset in part],
+        assets=[*(asset for part in parts.values() for asset in part), assets.segment_backfills.segment_backfills],
         asset_checks=build_gate_checks(),
-        jobs=[*build_jobs(settings, parts), train_matching, review_catalog],
+        jobs=[
+            *build_jobs(settings, parts),
+            build_backfill_job(settings, assets.segment_backfills.DAYS),
+            train_matching,
+            review_catalog,
+        ],
         schedules=build_schedules(settings),
         sensors=[
             build_arrival_sensor(settings, REFRESH_ALL),

@@ -16,6 +16,12 @@ REFRESH_ALL = "refresh_all"
 
 Assets = Sequence[dg.AssetsDefinition]
 
+#: The job that recomputes membership of past days.
+BACKFILL = "backfill_segments"
+
+#: What it fills.
+BACKFILLS = dg.AssetKey([stage("segments").schema, "backfills"])
+
 #: What people may decide about a segment, and what it does.
 _DECISIONS = {
     "freeze": "Holds a segment to its present members, whatever its rule says.",
@@ -41,7 +47,8 @@ def build_jobs(settings: Settings, assets: Mapping[str, Assets]) -> list[Unresol
     jobs = [
         dg.define_asset_job(
             REFRESH_ALL,
-            selection=dg.AssetSelection.all(),
+            # Past days are asked for by people, a few at a time.
+            selection=dg.AssetSelection.all() - dg.AssetSelection.assets(BACKFILLS),
             description="Runs every stage in order; a gate that closes stops what comes after it.",
             executor_def=executor,
         )
@@ -58,6 +65,18 @@ def build_jobs(settings: Settings, assets: Mapping[str, Assets]) -> list[Unresol
     ]
     jobs += [_decision_job(action, what, assets, executor) for action, what in _DECISIONS.items()]
     return jobs
+
+
+def build_backfill_job(settings: Settings, days: dg.PartitionsDefinition[str]) -> UnresolvedAssetJobDefinition:
+    """Return the job that recomputes who was in a segment on past days; a run of it takes any number of days."""
+    return dg.define_asset_job(
+        BACKFILL,
+        selection=dg.AssetSelection.assets(BACKFILLS),
+        description="Recomputes who was in a segment at the end of past days. Fill in segments, author and reason; "
+        "without them it goes on with what was asked for and is missing.",
+        partitions_def=days,
+        executor_def=build_executor(settings),
+    )
 
 
 def _decision_job(

@@ -110,6 +110,11 @@ class Settings(BaseSettings):
         return self.data / "state" / "segments"
 
     @property
+    def backfill_folder(self) -> Path:
+        """Where a backfill has its copy of the warehouse while it is at work."""
+        return self.data / "backfill"
+
+    @property
     def catalog_page(self) -> Path:
         """The catalog of segments as a page for people, written at each publish."""
         return self.data / "catalog.html"

@@ -244,6 +244,27 @@ class Warehouse:
         draft.replace(self.published_path)
         return copied
 
+    def renew_in_copy(self, con: Connection, tables: Iterable[tuple[str, str]]) -> None:
+        """Put the named ``(schema, table)`` pairs into the readers' copy as they are now; all else in it stays.
+
+        As with ``publish_copy``, readers see all of it at once. Where nothing was published yet there is no copy.
+        """
+        if not self.published_path.exists():
+            return
+        draft = self.published_path.with_name(self.published_path.name + ".draft")
+        shutil.copyfile(self.published_path, draft)
+        con.execute(f"attach {literal(str(draft))} as published_draft")
+        try:
+            for schema, table in tables:
+                name = f"{quote(schema)}.{quote(table)}"
+                con.execute(f"create schema if not exists published_draft.{quote(schema)}")
+                con.execute(f"create or replace table published_draft.{name} as select * from {name}")
+        finally:
+            con.execute("detach published_draft")
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(self.published_path)
+
     def copy_live(self, target: Path) -> int:
         """Write a whole copy of the live file to ``target``, for trying things on; return its bytes.
 

@@ -5,6 +5,7 @@ each (`segmentation/erasure`). The warehouse forgets in one transaction; every o
 killed erasure is gone on with by its id.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -146,6 +147,8 @@ def _forget_in_places(settings: Settings, erasure_id: str, *, quiet: bool) -> No
         sinks.append(_attempt("sync", lambda: places.forget_in_sync(con, settings.sync_state, erasure)))
         sinks.append(places.look_at_landing(settings.landing_folder, erasure))
         _record(con, erasure_id, sinks, run)
+    # What a killed backfill left; none is at work, because no run is.
+    shutil.rmtree(settings.backfill_folder, ignore_errors=True)
     logs = [settings.data / "logs", settings.data / "dbt"]
     forgotten = _attempt("warehouse", lambda: places.forget_in_files(settings.warehouse, logs))
     with settings.warehouse.write() as con:

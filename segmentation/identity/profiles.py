@@ -27,7 +27,7 @@ def write_profiles(con: Connection, run: Run, catalog: IdentityCatalog) -> None:
     for contact in CONTACTS:
         choose_contact(con, scales[contact], contact)
     weights = choose_descriptions(con, run, catalog.rules, scales)
-    _write_known(con)
+    write_known(con)
     _write_profiles(con, run, scales)
     _write_conflicts(con, run, scales, weights)
     con.execute("drop view weighed")
@@ -35,7 +35,7 @@ def write_profiles(con: Connection, run: Run, catalog: IdentityCatalog) -> None:
         con.execute(f"drop table {table}")
 
 
-def _write_known(con: Connection) -> None:
+def write_known(con: Connection) -> None:
     """Write temporary table ``known(component, best_source_customer_id)``: customers that are more than a device."""
     types = ", ".join(f"'{name}'" for name in _KNOWN_TYPES)
     con.execute(

@@ -256,3 +256,33 @@ create table if not exists segments.account_membership (
     run_id varchar not null,
     recorded_at timestamp not null
 );
+
+-- Days for which somebody asked who would have been in a segment, and what came of it (backfill_days.py). Nothing here
+-- is live: no stage reads it.
+create table if not exists segments.backfill_days (
+    segment_key varchar not null,
+    segment_version integer not null,  -- the version that decided, whichever was live on that day
+    day date not null,
+    state varchar not null,            -- asked, done
+    as_of timestamp not null,          -- last second of the day, UTC
+    purposes varchar[] not null,       -- what members must have consented to, then and now
+    definition_hash varchar not null,
+    decision_hash varchar,             -- of every definition and list entry that had a part; null while asked
+    features_digest varchar,           -- of the features that rules asked for, whatever the order of rows
+    publication_seq bigint,            -- newest publication when the data was copied
+    members bigint,
+    author varchar not null,
+    reason varchar not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);
+
+-- Who was in a segment at the end of a day, as recomputed: what every row of backfill_days that is done has found.
+create table if not exists segments.backfills (
+    segment_key varchar not null,
+    segment_version integer not null,
+    day date not null,
+    customer_id varchar not null,
+    run_id varchar not null,
+    recorded_at timestamp not null
+);

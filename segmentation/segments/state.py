@@ -34,6 +34,8 @@ STATE_TABLES = (
     "pin_members",
     "publication_segments",
     "canaries",
+    "backfill_days",
+    "backfills",
 )
 
 #: Those of them whose rows are about one customer.
@@ -45,6 +47,7 @@ _PERSONAL = (
     "membership_changes",
     "membership_history",
     "pin_members",
+    "backfills",
 )
 
 _STATE = State("segments", "membership and its history", STATE_TABLES, ("masks", "places"))
