@@ -5,6 +5,7 @@ Belongs here: the asset, and what a run is told. Does not belong here: computing
 of days, because all of them use one copy of the warehouse.
 """
 
+import warnings
 from datetime import date
 
 import dagster as dg
@@ -33,6 +34,10 @@ class BackfillRequest(dg.Config):
     renew: bool = Field(default=False, description="Compute days again that were computed on older data.")
     author: str = Field(default="", description="Who asks; kept for good.")
     reason: str = Field(default="", description="Why, such as a ticket; kept for good, so name no person.")
+
+
+# Dagster says so to whoever starts a command.
+warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
 
 @dg.asset(
