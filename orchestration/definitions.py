@@ -59,7 +59,7 @@ def build_definitions(settings: Settings, parts: dict[str, Assets] | None = None
         asset_checks=build_gate_checks(),
         jobs=[
             *build_jobs(settings, parts),
-            build_backfill_job(settings, assets.segment_backfills.DAYS),
+            build_backfill_job(settings),
             train_matching,
             review_catalog,
         ],

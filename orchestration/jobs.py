@@ -67,14 +67,13 @@ def build_jobs(settings: Settings, assets: Mapping[str, Assets]) -> list[Unresol
     return jobs
 
 
-def build_backfill_job(settings: Settings, days: dg.PartitionsDefinition[str]) -> UnresolvedAssetJobDefinition:
+def build_backfill_job(settings: Settings) -> UnresolvedAssetJobDefinition:
     """Return the job that recomputes who was in a segment on past days; a run of it takes any number of days."""
     return dg.define_asset_job(
         BACKFILL,
         selection=dg.AssetSelection.assets(BACKFILLS),
         description="Recomputes who was in a segment at the end of past days. Fill in segments, author and reason; "
         "without them it goes on with what was asked for and is missing.",
-        partitions_def=days,
         executor_def=build_executor(settings),
     )
 

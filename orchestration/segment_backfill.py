@@ -12,7 +12,7 @@ import fcntl
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from dagster_dbt import DbtProject
@@ -34,7 +34,10 @@ from segmentation.segments.backfill_days import COPY, TABLES, Asked, Kept, ask, 
 from segmentation.segments.backfill_evaluation import check_features, clear_copy, decide_day, forget_candidates
 from segmentation.segments.backfill_scope import choose_scope
 from segmentation.segments.publications import latest_publication
-from segmentation.warehouse import Connection, literal
+from segmentation.warehouse import Connection, Warehouse, literal
+
+#: Longer than any step of a run holds the warehouse.
+_PATIENCE_SECONDS = 3600
 
 #: Steps at which tests stop a backfill, beside those of keeping a day.
 STEPS = ("copied", "features", "decided", "kept")
@@ -143,7 +146,7 @@ def backfill(
                     tell(f"{day} ({number} of {len(missing)}): {sizes}")
         finally:
             if outcome.kept:
-                with settings.warehouse.write() as con:
+                with _patient(settings).write() as con:
                     settings.warehouse.renew_in_copy(con, TABLES)
         return outcome
 
@@ -198,11 +201,16 @@ def _keep(
     seq: int,
     step: Callable[[str], None],
 ) -> Kept:
-    with settings.warehouse.write() as con:
+    with _patient(settings).write() as con:
         con.execute(f"attach {literal(str(past.warehouse.path))} as {COPY} (read_only)")
         kept = keep_day(con, asked, run, digest, signature, publication_seq=seq, at_step=step)
     step("kept")
     return kept
+
+
+def _patient(settings: Settings) -> Warehouse:
+    """Return the warehouse for who has computed a whole day, and can wait for a step of a run to end."""
+    return replace(settings.warehouse, lock_wait_seconds=max(settings.lock_wait_seconds, _PATIENCE_SECONDS))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def test_every_stage_has_something_to_show(company: Path, installation: Any) -> 
     first = installation(company)
     empty = {table for table, (rows, _) in first.results().items() if rows == 0}
     # Nothing was merged, refused or exposed to an experiment, nothing of the bill is odd, matching is off, no change
-    # waits for approval, nobody decided anything or was erased, and no mapping asks for consent.
+    # waits for approval, nobody decided anything, asked for past days or was erased, and no mapping asks for consent.
     assert empty <= {
         "identity.acknowledgements",
         "identity.former_nodes",
@@ -42,6 +42,8 @@ def test_every_stage_has_something_to_show(company: Path, installation: Any) -> 
         "identity.match_records",
         "identity.match_samples",
         "segments.approvals",
+        "segments.backfill_days",
+        "segments.backfills",
         "segments.canaries",
         "segments.held_changes",
         "segments.pin_members",

@@ -75,7 +75,8 @@ def test_a_stage_reads_only_what_earlier_stages_published(definitions: dg.Defini
 
 def test_everything_that_writes_the_warehouse_waits_for_its_turn(definitions: dg.Definitions) -> None:
     for asset in definitions.assets or []:
-        if isinstance(asset, dg.AssetsDefinition):
+        # A backfill works in a copy, for hours: it waits for its turn by itself, each time it keeps a day.
+        if isinstance(asset, dg.AssetsDefinition) and asset.op.name != "segments__backfills":
             assert asset.op.pool == "warehouse", asset.op.name
             assert asset.op.tags["warehouse"] == "write", asset.op.name
 
