@@ -21,13 +21,33 @@ from segmentation.warehouse import Connection, count, has_rows, literal, quote, 
 #: Where the copy has what is found of a day: customer and segment.
 MEMBERS = "backfill.members"
 
-_ALLOWED = """
-create or replace table backfill.allowed as
-select customer_id, list(purpose order by purpose) as purposes
-from identity.customer_consents
-where is_allowed
-group by customer_id
-"""
+# Millions of customers allow one of a few dozen combinations of purposes: a list is kept for each combination alone.
+_ALLOWED = (
+    """
+    create or replace table backfill.purposes as
+    select purpose, 1::bigint << (row_number() over (order by purpose) - 1)::integer as bit
+    from (select distinct purpose from identity.customer_consents)
+    """,
+    """
+    create or replace table backfill.allowed_sets as
+    select c.customer_id, bit_or(p.bit) as purpose_set
+    from identity.customer_consents as c inner join backfill.purposes as p on c.purpose = p.purpose
+    where c.is_allowed
+    group by c.customer_id
+    """,
+    """
+    create or replace table backfill.sets as
+    select s.purpose_set, list(p.purpose order by p.purpose) as purposes
+    from (select distinct purpose_set from backfill.allowed_sets) as s
+    inner join backfill.purposes as p on s.purpose_set & p.bit <> 0
+    group by s.purpose_set
+    """,
+    """
+    create or replace view backfill.allowed as
+    select a.customer_id, s.purposes
+    from backfill.allowed_sets as a inner join backfill.sets as s on a.purpose_set = s.purpose_set
+    """,
+)
 
 #: Whom what was withdrawn since concerns.
 _WITHDRAWN = f"""
@@ -37,12 +57,13 @@ where not list_has_all(coalesce(a.purposes, []::varchar[]), f.{PURPOSES})
 
 _STILL_ALLOWED = f"""
 create view {FEATURES} as
-select f.* replace (list_filter(f.{PURPOSES}, lambda p: list_contains(a.purposes, p)) as {PURPOSES})
-from features.features_then as f
-left join (
-    select c.customer_id, coalesce(a.purposes, []::varchar[]) as purposes
-    from features.features_then as c left join backfill.allowed as a on c.customer_id = a.customer_id
-) as a on f.customer_id = a.customer_id
+select
+    f.* replace (
+        list_filter(
+            f.{PURPOSES}, lambda p: list_contains(coalesce(a.purposes, []::varchar[]), p)
+        ) as {PURPOSES}
+    )
+from features.features_then as f left join backfill.allowed as a on f.customer_id = a.customer_id
 """
 
 
@@ -52,7 +73,8 @@ def clear_copy(con: Connection) -> None:
     What customers allow today is kept beside. Definitions are to be read before.
     """
     con.execute("create schema if not exists backfill")
-    con.execute(_ALLOWED)
+    for statement in _ALLOWED:
+        con.execute(statement)
     con.execute("drop schema segments cascade")
     ensure_schema(con, "segments")
 
