@@ -164,6 +164,12 @@ def con() -> Iterator[Connection]:
         yield connection
 
 
+@pytest.fixture(scope="session")
+def new_company() -> type[Company]:
+    """Make companies in a warehouse of their own."""
+    return Company
+
+
 @pytest.fixture
 def company(con: Connection, run: Run, tmp_path: Path) -> Company:
     return Company(con, run, tmp_path)

@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ from segmentation.run import Run
 from segmentation.warehouse import Connection, Warehouse
 
 DAY = datetime(2026, 10, 5)
+FIRST = Run("run-1", datetime(2026, 11, 1), datetime(2026, 11, 1, 5))
 SECOND = Run("run-2", datetime(2026, 11, 2), datetime(2026, 11, 2, 5))
 RULE = {"pool": "edge", "method": "proportional", "driver": "requests", "idle": {"capacity": 1}}
 
@@ -27,9 +30,29 @@ def session() -> Iterator[ExitStack]:
         yield stack
 
 
+@pytest.fixture(scope="module")
+def waiting(new_company, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse's file where a first run is published, and a second one, with a restated bill, is the candidate."""
+    folder = tmp_path_factory.mktemp("waiting")
+    path = folder / "warehouse.duckdb"
+    with Warehouse(path, folder / "published.duckdb", memory_limit="1GB").write() as con:
+        company = new_company(con, FIRST, folder)
+        company.segment("vip")
+        company.people(vip=1)
+        company.request(user_id="vip_0", times=2)
+        company.charge("c", "10.00", service_name="edge")
+        pools = company.pools(RULE)
+        company.build(pools)
+        publish(con, FIRST)
+        company.charge("c", "12.00", service_name="edge", file_id=2)
+        company.build(pools, SECOND)
+    return path
+
+
 @pytest.fixture
-def con(session: ExitStack, warehouse: Warehouse) -> Connection:
+def con(session: ExitStack, warehouse: Warehouse, waiting: Path) -> Connection:
     """A file this time: what survives a kill must be on disk."""
+    shutil.copy(waiting, warehouse.path)
     return session.enter_context(warehouse.write())
 
 
@@ -41,17 +64,8 @@ def content(con: Connection, prefix: str = "") -> dict[str, list[tuple[object, .
 
 
 @pytest.fixture
-def published(company, run: Run):
-    """A first run is published; a second one, with a restated bill, waits as the candidate."""
-    company.segment("vip")
-    company.people(vip=1)
-    company.request(user_id="vip_0", times=2)
-    company.charge("c", "10.00", service_name="edge")
-    pools = company.pools(RULE)
-    company.build(pools)
-    publish(company.con, run)
-    company.charge("c", "12.00", service_name="edge", file_id=2)
-    company.build(pools, SECOND)
+def published(company):
+    """A first run is published; a second one waits as the candidate."""
     return company
 
 
@@ -98,10 +112,10 @@ def test_published_tables_keep_their_shape(published) -> None:
     assert published.rows(shape, [list(TABLES)]) == before
 
 
-def test_another_runs_candidate_is_not_published(published, run: Run) -> None:
+def test_another_runs_candidate_is_not_published(published) -> None:
     before = content(published.con)
     with pytest.raises(CandidateError):
-        publish(published.con, run)
+        publish(published.con, FIRST)
     assert content(published.con) == before
 
 

@@ -189,14 +189,34 @@ class Company:
         assert len({(customer, group) for customer, group, _ in grouped}) == len(grouped)
 
 
+class LateCompany(Company):
+    """One that opens its warehouse when it is first asked for it: many tests read the catalog alone."""
+
+    @property
+    def con(self) -> Connection:
+        """The warehouse."""
+        if callable(self._con):
+            self._con = self._con()
+        return self._con
+
+    @con.setter
+    def con(self, con: Connection | Callable[[], Connection]) -> None:
+        self._con = con
+
+
 @pytest.fixture
-def company(con: Connection, tmp_path: Path) -> Company:
+def company(request: pytest.FixtureRequest, tmp_path: Path) -> Company:
     """An empty company with identity's tables."""
     folder = tmp_path / "catalog"
     (folder / "segments").mkdir(parents=True)
     (folder / "lists").mkdir()
-    contracts.ensure_schema(con, "identity")
-    return Company(con, folder)
+
+    def open_warehouse() -> Connection:
+        con: Connection = request.getfixturevalue("con")
+        contracts.ensure_schema(con, "identity")
+        return con
+
+    return LateCompany(open_warehouse, folder)
 
 
 TIERS = """

@@ -19,7 +19,7 @@ from segmentation.identity.publish import publish
 from segmentation.run import Run
 from segmentation.warehouse import Connection
 
-from .town import ANNA, ANNA_AGAIN, settle
+from .town import ANNA, ANNA_AGAIN, resolve, settle
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -76,13 +76,28 @@ def matching(catalog, new_world) -> Matching:
     return Matching(definition, replace(model, version=1))
 
 
-@pytest.fixture
-def town(world):
-    """A small town, and Anna in it, whom two sources know by nothing that they share."""
+def people(world):
     settle(world, 120)
     world.add("customer_records", source="crm", source_customer_id="A1", **ANNA)
     world.add("customer_records", source="shop", source_customer_id="A2", email="anna@shop.example", **ANNA_AGAIN)
+
+
+@pytest.fixture
+def town(world):
+    """A small town, and Anna in it, whom two sources know by nothing that they share."""
+    people(world)
     return world
+
+
+@pytest.fixture
+def known(begin, run, matching):
+    """The small town after a first run that looked for matches."""
+
+    def fill(world):
+        people(world)
+        resolve(world, run, matching)
+
+    return begin(fill)
 
 
 @pytest.fixture

@@ -117,34 +117,33 @@ def test_what_people_say_goes_before_the_likelier(town, three, matching, later, 
     assert report.facts["n_match_links_automatic"] == 0
 
 
-def test_a_run_adds_no_more_than_the_catalog_allows_and_keeps_what_it_added(town, run, matching, later, trusted):
-    resolve(town, run, matching)
-    propose(town)
-    resolve(town, later(1), matching)
+def test_a_run_adds_no_more_than_the_catalog_allows_and_keeps_what_it_added(known, matching, later, trusted):
+    propose(known)
+    resolve(known, later(1), matching)
     spaces = [
-        town.rows(f"select node_id from identity.registry where id_namespace = '{source}' order by 1")
+        known.rows(f"select node_id from identity.registry where id_namespace = '{source}' order by 1")
         for source in ("source1", "source2")
     ]
     # The strongest pair is the last by its ids, so strength is what decides.
     pairs = [(a, b, 20.0 + place) for place, ((a,), (b,)) in enumerate(zip(*spaces, strict=False))][:6]
     assert len(pairs) == 6
-    propose(town, *pairs)
+    propose(known, *pairs)
     strongest = [pair[:2] for pair in reversed(pairs)]
     few = with_automatic(matching, max_links=2)
     customers = []
     for day in (2, 3, 4, 5):
-        report = resolve(town, later(day), few)
+        report = resolve(known, later(day), few)
         linked = min(2 * day - 2, 6)
-        assert admitted(town) == sorted(strongest[:linked])
+        assert admitted(known) == sorted(strongest[:linked])
         assert report.facts["n_match_links_automatic"] == linked
-        assert {event for event, *_ in town.events(later(day))} == ({"merge"} if day < 5 else set())
-        customers.append(town.rows("select node_id, customer_id from identity.identifier_map order by all"))
+        assert {event for event, *_ in known.events(later(day))} == ({"merge"} if day < 5 else set())
+        customers.append(known.rows("select node_id, customer_id from identity.identifier_map order by all"))
     # A lower limit takes nobody apart, nor does a map without its edges, as after a state was restored.
-    town.con.execute("delete from identity.edges; delete from identity.solve_inputs")
-    resolve(town, later(6), with_automatic(matching, max_links=1))
-    assert admitted(town) == sorted(strongest)
-    assert town.rows("select node_id, customer_id from identity.identifier_map order by all") == customers[-1]
+    known.con.execute("delete from identity.edges; delete from identity.solve_inputs")
+    resolve(known, later(6), with_automatic(matching, max_links=1))
+    assert admitted(known) == sorted(strongest)
+    assert known.rows("select node_id, customer_id from identity.identifier_map order by all") == customers[-1]
     # What is stronger comes on top; it takes nobody's place.
-    propose(town, *pairs, (spaces[0][7][0], spaces[1][7][0], 90.0), (spaces[0][8][0], spaces[1][8][0], 80.0))
-    resolve(town, later(7), with_automatic(matching, max_links=1))
-    assert admitted(town) == sorted([*strongest, (spaces[0][7][0], spaces[1][7][0])])
+    propose(known, *pairs, (spaces[0][7][0], spaces[1][7][0], 90.0), (spaces[0][8][0], spaces[1][8][0], 80.0))
+    resolve(known, later(7), with_automatic(matching, max_links=1))
+    assert admitted(known) == sorted([*strongest, (spaces[0][7][0], spaces[1][7][0])])

@@ -75,20 +75,19 @@ def test_no_match_holds_where_only_refused_links_lead_from_one_to_the_other(town
     assert cause.startswith("R2 m")
 
 
-def test_evidence_that_joins_what_people_call_two_is_told_and_people_can_decide(town, run, matching, later):
-    resolve(town, run, matching)
-    label(town, "no_match")
-    town.add("orders", source="shop", source_customer_id="A2", user_id="u1")
-    town.add("requests", source="crm", source_customer_id="A1", user_id="u1")
-    report = resolve(town, later(1), matching)
-    assert town.customer("A1") == town.customer("A2")
+def test_evidence_that_joins_what_people_call_two_is_told_and_people_can_decide(known, matching, later):
+    label(known, "no_match")
+    known.add("orders", source="shop", source_customer_id="A2", user_id="u1")
+    known.add("requests", source="crm", source_customer_id="A1", user_id="u1")
+    report = resolve(known, later(1), matching)
+    assert known.customer("A1") == known.customer("A2")
     assert report.facts["n_labels_contradicted"] == 1
-    [told] = find_contradictions(town.con)
-    assert (told.pair, told.customer_id, told.author) == (str(pair_of(town)), town.customer("A1"), "jo")
-    decide(town, Draft("must_not_link", nodes=(town.node("A1"),), other_nodes=(town.node("A2"),)))
-    report = resolve(town, later(2), matching)
-    assert town.customer("A1") != town.customer("A2")
-    assert (report.facts["n_labels_contradicted"], find_contradictions(town.con)) == (0, [])
+    [told] = find_contradictions(known.con)
+    assert (told.pair, told.customer_id, told.author) == (str(pair_of(known)), known.customer("A1"), "jo")
+    decide(known, Draft("must_not_link", nodes=(known.node("A1"),), other_nodes=(known.node("A2"),)))
+    report = resolve(known, later(2), matching)
+    assert known.customer("A1") != known.customer("A2")
+    assert (report.facts["n_labels_contradicted"], find_contradictions(known.con)) == (0, [])
 
 
 def test_a_separation_of_people_wins_over_a_label_and_over_any_chain_of_labels(town, run, matching, later):

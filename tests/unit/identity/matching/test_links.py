@@ -48,36 +48,39 @@ def test_what_only_looks_alike_is_asked_of_people_and_links_nobody(town, run, ma
     assert (levels["given"], levels["family"], levels["town"]) == ("same", "a letter apart", "nothing to compare")
 
 
-def test_a_label_links_and_its_end_gives_the_ids_back(town, run, matching, later):
-    resolve(town, run, matching)
-    before = {name: town.customer(name) for name in ("A1", "A2", "anna@shop.example")}
+def test_a_label_links_and_its_end_gives_the_ids_back(known, run, matching, later):
+    before = {name: known.customer(name) for name in ("A1", "A2", "anna@shop.example")}
     assert before["A1"] != before["A2"]
-    label(town, "match")
-    assert town.customer("A1") == before["A1"]
+    label(known, "match")
+    assert known.customer("A1") == before["A1"]
     second = later(1)
-    resolve(town, second, matching)
-    pair = pair_of(town)
-    assert {town.customer(name) for name in before} == {min(before["A1"], before["A2"])}
-    assert edges_of(town) == [(pair.node_a, pair.node_b, "model 1, labelled", 4, True, None)]
+    resolve(known, second, matching)
+    pair = pair_of(known)
+    assert {known.customer(name) for name in before} == {min(before["A1"], before["A2"])}
+    assert edges_of(known) == [(pair.node_a, pair.node_b, "model 1, labelled", 4, True, None)]
     merged = max(before["A1"], before["A2"])
     kept = min(before["A1"], before["A2"])
-    assert town.events(second) == [("merge", merged, kept)]
-    assert town.rows(f"select cause_rule from identity.events where run_id = '{second.run_id}'") == [(f"match {pair}",)]
-    assert town.rows(f"select match_basis from identity.customers where customer_id = '{kept}'") == [("probabilistic",)]
-    [(probability,)] = town.rows("select match_probability from identity.edges where source = 'matching'")
+    assert known.events(second) == [("merge", merged, kept)]
+    assert known.rows(f"select cause_rule from identity.events where run_id = '{second.run_id}'") == [
+        (f"match {pair}",)
+    ]
+    assert known.rows(f"select match_basis from identity.customers where customer_id = '{kept}'") == [
+        ("probabilistic",)
+    ]
+    [(probability,)] = known.rows("select match_probability from identity.edges where source = 'matching'")
     assert 0.9 < probability <= 1
-    assert state_of(town) == [("match",)]
+    assert state_of(known) == [("match",)]
     # A run on the same data makes no event.
     again = replace(later(1), run_id="again")
-    resolve(town, again, matching)
-    assert town.events(again) == []
-    unlabel(town)
+    resolve(known, again, matching)
+    assert known.events(again) == []
+    unlabel(known)
     third = later(2)
-    resolve(town, third, matching)
-    assert {name: town.customer(name) for name in before} == before
-    assert [event for event, _, _ in town.events(third)] == ["unmerge"]
-    assert state_of(town) == [("review",)]
-    assert town.rows("select action, subject from ops.audit_log order by seq") == [
+    resolve(known, third, matching)
+    assert {name: known.customer(name) for name in before} == before
+    assert [event for event, _, _ in known.events(third)] == ["unmerge"]
+    assert state_of(known) == [("review",)]
+    assert known.rows("select action, subject from ops.audit_log order by seq") == [
         ("matching.match", str(pair)),
         ("matching.unlabel", str(pair)),
     ]
@@ -108,13 +111,12 @@ def test_only_new_and_changed_records_are_compared(town, run, matching, later, m
     assert [pair[2] for pair in found] == pytest.approx([pair[2] for pair in anew])
 
 
-def test_a_record_that_is_gone_takes_its_pairs_along(town, run, matching, later):
-    resolve(town, run, matching)
-    pair = pair_of(town)
-    town.con.execute("delete from sources.customer_records where source_customer_id = 'A2'")
-    resolve(town, later(1), matching)
-    assert state_of(town, pair) == []
-    assert town.rows(f"select count(*) from identity.match_records where node_id = {town.node('A2')}") == [(0,)]
+def test_a_record_that_is_gone_takes_its_pairs_along(known, matching, later):
+    pair = pair_of(known)
+    known.con.execute("delete from sources.customer_records where source_customer_id = 'A2'")
+    resolve(known, later(1), matching)
+    assert state_of(known, pair) == []
+    assert known.rows(f"select count(*) from identity.match_records where node_id = {known.node('A2')}") == [(0,)]
 
 
 def test_what_identifiers_link_is_not_asked(town, run, matching):
@@ -142,13 +144,12 @@ def test_no_chain_of_matches_joins_what_people_call_two(town, run, matching, lat
     assert len({town.customer(name) for name in ("A1", "A2", "A3")}) == 1
 
 
-def test_identifiers_are_stronger_than_a_label(town, run, matching, later):
-    resolve(town, run, matching)
-    label(town, "no_match")
-    town.add("orders", source="shop", source_customer_id="A2", user_id="u1")
-    town.add("requests", source="crm", source_customer_id="A1", user_id="u1")
-    resolve(town, later(1), matching)
-    assert town.customer("A1") == town.customer("A2")
+def test_identifiers_are_stronger_than_a_label(known, matching, later):
+    label(known, "no_match")
+    known.add("orders", source="shop", source_customer_id="A2", user_id="u1")
+    known.add("requests", source="crm", source_customer_id="A1", user_id="u1")
+    resolve(known, later(1), matching)
+    assert known.customer("A1") == known.customer("A2")
 
 
 def test_a_match_never_breaks_a_limit(town, run, matching, later):
@@ -219,77 +220,72 @@ def test_a_label_moves_no_evidence_of_a_source_forward(town, run, matching, late
     assert town.customer("both@home.example") == town.customer("first") != town.customer("second")
 
 
-def test_another_model_starts_anew_and_labels_stay(town, run, matching, later):
-    resolve(town, run, matching)
-    label(town, "match")
+def test_another_model_starts_anew_and_labels_stay(known, matching, later):
+    label(known, "match")
     other = replace(matching, model=replace(matching.model, version=2, keys=matching.model.keys[:-1]))
-    report = resolve(town, later(1), other)
+    report = resolve(known, later(1), other)
     assert report.facts["match_records_compared"] > 100
-    assert town.rows("select distinct model_version from identity.match_candidates") == [(2,)]
-    assert town.customer("A1") == town.customer("A2")
+    assert known.rows("select distinct model_version from identity.match_candidates") == [(2,)]
+    assert known.customer("A1") == known.customer("A2")
 
 
-def test_labels_come_back_with_the_state(town, run, matching, later, tmp_path):
-    resolve(town, run, matching)
-    label(town, "match")
-    with transaction(town.con):
-        draw_sample(town.con, matching, 3, SIGNED)
+def test_labels_come_back_with_the_state(known, matching, later, tmp_path):
+    label(known, "match")
+    with transaction(known.con):
+        draw_sample(known.con, matching, 3, SIGNED)
     second = later(1)
-    resolve(town, second, matching)
-    kept = {name: town.customer(name) for name in ("A1", "A2")}
-    export = export_state(town.con, tmp_path / "state", second)
+    resolve(known, second, matching)
+    kept = {name: known.customer(name) for name in ("A1", "A2")}
+    export = export_state(known.con, tmp_path / "state", second)
     tables = ("match_labels", "match_samples")
-    rows = {table: sorted(town.rows(f"select * from identity.{table}")) for table in tables}
+    rows = {table: sorted(known.rows(f"select * from identity.{table}")) for table in tables}
     assert all(rows.values())
     for table in (*tables, "identifier_map"):
-        town.con.execute(f"delete from identity.{table}")
-    restore_state(town.con, export)
-    assert {table: sorted(town.rows(f"select * from identity.{table}")) for table in tables} == rows
-    assert town.rows("select count(*) from identity.match_candidates") == [(0,)]
+        known.con.execute(f"delete from identity.{table}")
+    restore_state(known.con, export)
+    assert {table: sorted(known.rows(f"select * from identity.{table}")) for table in tables} == rows
+    assert known.rows("select count(*) from identity.match_candidates") == [(0,)]
     third = later(2)
-    resolve(town, third, matching)
-    assert {name: town.customer(name) for name in kept} == kept
-    assert town.events(third) == []
+    resolve(known, third, matching)
+    assert {name: known.customer(name) for name in kept} == kept
+    assert known.events(third) == []
 
 
-def test_a_run_that_is_broken_off_leaves_everything_as_it_was(town, run, matching, later, monkeypatch):
-    resolve(town, run, matching)
-    label(town, "match")
+def test_a_run_that_is_broken_off_leaves_everything_as_it_was(known, matching, later, monkeypatch):
+    label(known, "match")
     tables = ("match_candidates", "match_records", "match_basis", "identifier_map")
-    before = {table: sorted(town.rows(f"select * from identity.{table}"), key=str) for table in tables}
-    town.add("customer_records", source="forms", source_customer_id="A3", **ANNA)
+    before = {table: sorted(known.rows(f"select * from identity.{table}"), key=str) for table in tables}
+    known.add("customer_records", source="forms", source_customer_id="A3", **ANNA)
     monkeypatch.setattr(
         "segmentation.identity.candidate.settle_matches", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     with pytest.raises(KeyboardInterrupt):
-        resolve(town, later(1), matching)
-    assert {table: sorted(town.rows(f"select * from identity.{table}"), key=str) for table in tables} == before
+        resolve(known, later(1), matching)
+    assert {table: sorted(known.rows(f"select * from identity.{table}"), key=str) for table in tables} == before
 
 
-def test_labels_that_say_nothing_are_refused(town, run, matching):
-    resolve(town, run, matching)
+def test_labels_that_say_nothing_are_refused(known, matching):
     with pytest.raises(NotFoundError, match="is no pair that matching found"):
-        read_pair(town.con, "1-999999")
+        read_pair(known.con, "1-999999")
     with pytest.raises(NotFoundError, match="is no pair"):
-        read_pair(town.con, "anna@shop.example")
-    pair = pair_of(town)
-    assert read_pair(town.con, f"{pair.node_b}-{pair.node_a}") == pair
+        read_pair(known.con, "anna@shop.example")
+    pair = pair_of(known)
+    assert read_pair(known.con, f"{pair.node_b}-{pair.node_a}") == pair
     with pytest.raises(StrataError, match="has no label"):
-        unlabel(town)
-    label(town, "match")
+        unlabel(known)
+    label(known, "match")
     with pytest.raises(StrataError, match="labelled match already"):
-        label(town, "match")
-    with pytest.raises(StrataError, match="names an e-mail address"), transaction(town.con):
-        add_label(town.con, pair, "no_match", replace(SIGNED, reason="see anna@shop.example"))
-    assert state_of(town) == [("match",)]
+        label(known, "match")
+    with pytest.raises(StrataError, match="names an e-mail address"), transaction(known.con):
+        add_label(known.con, pair, "no_match", replace(SIGNED, reason="see anna@shop.example"))
+    assert state_of(known) == [("match",)]
 
 
-def test_matching_leaves_no_table_of_values_behind(town, run, matching):
-    resolve(town, run, matching)
-    tables = town.rows(
+def test_matching_leaves_no_table_of_values_behind(known):
+    tables = known.rows(
         "select schema_name, table_name from duckdb_tables() where schema_name not in ('sources', 'identity', 'ops')"
     )
     assert tables == []
-    text = str(town.rows("from identity.match_candidates"))
+    text = str(known.rows("from identity.match_candidates"))
     assert "review" in text
     assert "kesselring" not in text.lower()
