@@ -41,6 +41,8 @@ class Request:
 
 def preview(con: Connection, rules: IdentifierRules, customer_id: str) -> dict[str, int]:
     """Say what erasing a customer would delete, and change nothing."""
+    # A warehouse of an older version may lack tables that are asked.
+    ensure_schema(con, "identity")
     con.execute("begin transaction")
     try:
         subject = gather(con, rules, customer_id)
