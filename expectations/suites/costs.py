@@ -6,6 +6,7 @@ Does not belong here: how a charge is shared (`segmentation/costs`) or the limit
 """
 
 from expectations.truths import Suite, holds_nowhere, is_known, is_one_of, is_unique
+from segmentation.segments.rivalry import ranks_sql
 
 FIGURES = "candidate"
 CHARGES = "candidate_charges"
@@ -35,7 +36,10 @@ from (
     from (
         select
             segment_key,
-            if(group_key = (select costing_group from costs.candidate), 'exclusive', 'full') as allocation_view,
+            if(segment_key in (
+                select segment_key from {ranks_sql("segments.catalog")}
+                where group_key = (select costing_group from costs.candidate)
+            ), 'exclusive', 'full') as allocation_view,
             ((definition ->> '$.cost_ceiling.per_month')::decimal(24, 6) * 1000000)::hugeint as per_month_micros,
             ((definition ->> '$.cost_ceiling.per_member')::decimal(24, 6) * 1000000)::hugeint as per_member_micros
         from segments.catalog

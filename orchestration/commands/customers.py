@@ -44,7 +44,7 @@ def segments(
         (
             one.segment_key,
             one.segment_version,
-            one.group_key or "",
+            ", ".join(one.groups),
             one.owner,
             one.members,
             one.entered,

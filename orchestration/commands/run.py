@@ -304,7 +304,7 @@ def _segment_table(segments: list[PricedSegment]) -> Table:
         [
             (
                 segment.segment_key,
-                segment.group_key or "",
+                ", ".join(segment.groups),
                 segment.members,
                 segment.entered,
                 segment.exited,

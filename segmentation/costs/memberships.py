@@ -18,6 +18,7 @@ from segmentation.costs.pools import CostPools
 from segmentation.errors import StrataError
 from segmentation.run import Run
 from segmentation.segments.masks import WORD_BITS, count_bits_sql, word_count
+from segmentation.segments.rivalry import ranks_sql
 from segmentation.warehouse import Connection, count, literal
 
 #: Which memberships a view looks at: those of the costing group, or all.
@@ -29,7 +30,9 @@ select
     segment_key,
     cast(place // {WORD_BITS} as integer) as word,
     1::bigint << cast(place % {WORD_BITS} as integer) as bit,
-    segment_key in (select segment_key from segments.catalog where group_key = $costing_group) as is_costing
+    segment_key in (
+        select segment_key from {ranks_sql("segments.catalog")} where group_key = $costing_group
+    ) as is_costing
 from (
     select segment_key, row_number() over (order by segment_key) - 1 as place
     from (select distinct segment_key from segments.membership_history)

@@ -126,9 +126,9 @@ def find_parts(catalog: Catalog, keys: Iterable[str]) -> set[str]:
             continue
         found.add(key)
         segment = catalog.segments[key]
-        group = segment.definition.group
+        own = segment.definition.ranks.keys()
         waiting += needed_segments(segment, catalog.segments, catalog.groups)
-        waiting += [one.key for one in catalog.segments.values() if group and one.definition.group == group]
+        waiting += [one.key for one in catalog.segments.values() if own & one.definition.ranks.keys()]
     return found
 
 
@@ -197,7 +197,7 @@ def _for_everybody(segment: CatalogSegment) -> CatalogSegment:
 
 def _cut(catalog: Catalog, keys: set[str]) -> Catalog:
     segments = {key: one for key, one in catalog.segments.items() if key in keys}
-    groups = {one.definition.group for one in segments.values()}
+    groups = {group for one in segments.values() for group in one.definition.ranks}
     parents = {catalog.groups[key].definition.parent for key in groups if key in catalog.groups}
     # Whatever does not hold between the parts of a whole that holds is not theirs, such as what another part would say.
     return assemble(segments, {key: one for key, one in catalog.groups.items() if key in groups | parents})[0]

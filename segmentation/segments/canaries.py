@@ -22,7 +22,7 @@ from segmentation.warehouse import literal
 TRIED = ("kind", "rule", "include", "exclude", "consent", "residency")
 
 #: What a canary shares with its base: one rank, one group and one last day hold for both.
-_SHARED = ("entity", "group", "precedence", "expires_on")
+_SHARED = ("entity", "group", "precedence", "groups", "expires_on")
 
 _DIGITS = 8
 

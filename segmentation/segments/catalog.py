@@ -26,7 +26,7 @@ from segmentation.segments.rule_sql import to_text
 
 #: Keys that definitions got after the first ones were published: where they say nothing they are left out of the
 #: normal form, so that an upgrade alone makes no new version.
-_LATER_KEYS = ("slo", "cost_ceiling", "canary")
+_LATER_KEYS = ("slo", "cost_ceiling", "canary", "groups")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,11 @@ class Catalog:
     held: tuple[HeldChange, ...] = ()
     provenance: Mapping[str, Provenance] = field(default_factory=dict)
     policy: Policy | None = None
+
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """The default segments of all groups: losing to another segment is no conflict for them."""
+        return tuple(group.definition.default for group in self.groups.values() if group.definition.default)
 
 
 def load_catalog(folder: Path, contract: Contract | TypedFeatures) -> Catalog:
@@ -159,7 +164,12 @@ def _with_hashes(
     for key in ordered:
         segment = segments[key]
         needed = sorted(catalog_checks.needed_segments(segment, segments, groups))
-        group = groups.get(segment.definition.group or "")
+        ranks = segment.definition.ranks
+        parents = {name: groups[name].definition.parent for name in sorted(ranks) if name in groups}
+        # A segment in one group says what it said before one could be in several.
+        within: dict[str, Any] = (
+            {"parents": parents} if len(ranks) > 1 else {"parent": next(iter(parents.values()), None)}
+        )
         # What holds for everybody decides as if there were no canary, so that its end moves nobody.
         decided_by = {
             **(
@@ -168,7 +178,7 @@ def _with_hashes(
                 else {"parts": [[upto, _deciding_facts(part) if part else None] for upto, part in segment.parts]}
             ),
             "is_evaluated": any(part for _, part in segment.parts),
-            "parent": group.definition.parent if group else None,
+            **within,
             # Segments of customers say nothing here: what they were decided by stays the same.
             **({"entity": "account"} if segment.definition.entity == "account" else {}),
             "needs": [done[name].membership_hash for name in needed if name in done],
@@ -181,4 +191,5 @@ def _with_hashes(
 def _deciding_facts(segment: CatalogSegment) -> dict[str, Any]:
     facts = normal_form(segment.definition, segment.rule)
     names = ("kind", "rule", "group", "precedence", "residency", "expires_on")
-    return {**{name: facts[name] for name in names}, "purposes": sorted(segment.required_purposes)}
+    several = {"groups": facts["groups"]} if "groups" in facts else {}
+    return {**{name: facts[name] for name in names}, **several, "purposes": sorted(segment.required_purposes)}

@@ -11,6 +11,7 @@ from datetime import date
 from segmentation.errors import CatalogProblem, did_you_mean
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import Always, segments_of
+from segmentation.segments.rivalry import connect_groups, find_cycles
 from segmentation.segments.syntax import look_alikes
 
 Segments = Mapping[str, CatalogSegment]
@@ -60,19 +61,18 @@ def check_groups(segments: Segments, groups: AllGroups) -> Iterator[CatalogProbl
     """Yield a problem for each fault in groups, ranks and default segments."""
     members: dict[str, list[CatalogSegment]] = defaultdict(list)
     for segment in segments.values():
-        group = segment.definition.group
-        if group is None:
-            continue
-        members[group].append(segment)
-        if group not in groups:
-            yield CatalogProblem(
-                segment.file,
-                segment.line("group"),
-                f"unknown group {group}{did_you_mean(group, groups)}",
-                expected="a key of groups.yml",
-            )
+        for group in segment.definition.ranks:
+            members[group].append(segment)
+            if group not in groups:
+                yield CatalogProblem(
+                    segment.file,
+                    segment.line("group", "groups"),
+                    f"unknown group {group}{did_you_mean(group, groups)}",
+                    expected="a key of groups.yml",
+                )
     for group, listed in members.items():
         yield from _check_ranks(group, listed)
+    yield from _check_cycles(segments)
     for found in groups.values():
         yield from _check_default(found, segments)
         parent = found.definition.parent
@@ -87,22 +87,42 @@ def _check_ranks(group: str, listed: list[CatalogSegment]) -> Iterator[CatalogPr
     for segment in listed:
         if segment.definition.lifecycle == "retired":
             continue
-        rank = segment.definition.precedence
+        rank = segment.definition.ranks[group]
         first = ranks.setdefault(rank, segment)
         if first is not segment:
             yield CatalogProblem(
                 segment.file,
-                segment.line("precedence"),
+                segment.line("precedence", "groups"),
                 f"{segment.key} and {first.key} have the same precedence {rank} in group {group}; "
-                f"the other is in {first.file}:{first.line('precedence')}",
+                f"the other is in {first.file}:{first.line('precedence', 'groups')}",
                 expected="a precedence of its own for each segment of a group",
-                repair=f"free in {group}: {_free_rank(listed)}",
+                repair=f"free in {group}: {_free_rank(group, listed)}",
             )
 
 
-def _free_rank(listed: list[CatalogSegment]) -> int:
-    taken = {segment.definition.precedence for segment in listed}
+def _free_rank(group: str, listed: list[CatalogSegment]) -> int:
+    taken = {segment.definition.ranks[group] for segment in listed}
     return next(rank for rank in range(1, len(taken) + 2) if rank not in taken)
+
+
+def _check_cycles(segments: Segments) -> Iterator[CatalogProblem]:
+    """Yield a problem for each circle of segments in which each wins over the next in some group."""
+    ranks = {key: one.definition.ranks for key, one in segments.items() if one.definition.lifecycle != "retired"}
+    for cycle in find_cycles({key: groups for key, groups in ranks.items() if groups}):
+        steps = list(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
+        shown = ", ".join(
+            f"{winner} ({ranks[winner][group]}) wins over {loser} ({ranks[loser][group]}) in group {group}"
+            for (winner, group), (loser, _) in steps
+        )
+        segment = segments[cycle[0][0]]
+        others = ", ".join(f"{segments[key].file}:{segments[key].line('precedence', 'groups')}" for key, _ in cycle[1:])
+        yield CatalogProblem(
+            segment.file,
+            segment.line("precedence", "groups"),
+            f"segments win over each other in a circle: {shown}; the others are in {others}",
+            expected="ranks by which, of segments that share groups, the same one wins wherever they meet",
+            repair="change the ranks of one of them, or take it out of a group",
+        )
 
 
 def _check_default(group: CatalogGroup, segments: Segments) -> Iterator[CatalogProblem]:
@@ -110,10 +130,18 @@ def _check_default(group: CatalogGroup, segments: Segments) -> Iterator[CatalogP
     if key is None:
         return
     default = segments.get(key)
-    if default is None or default.definition.group != group.key or not default.definition.is_evaluated:
+    if default is None or group.key not in default.definition.ranks or not default.definition.is_evaluated:
         what = f"the default {key} of group {group.key} is not an active segment of the group"
         yield CatalogProblem(group.file, group.line, what)
         return
+    if others := sorted(set(default.definition.ranks) - {group.key}):
+        yield CatalogProblem(
+            default.file,
+            default.line("groups"),
+            f"{key} is the default of group {group.key}, but whom it loses in {', '.join(others)} nobody takes",
+            expected=f"a default that is in group {group.key} alone",
+            repair=f"write group: {group.key} and precedence, or name another default in {group.file}",
+        )
     if default.rule is not None and default.condition != Always(truth=True):
         yield CatalogProblem(
             default.file,
@@ -121,11 +149,11 @@ def _check_default(group: CatalogGroup, segments: Segments) -> Iterator[CatalogP
             f"{key} is the default of group {group.key}, but its rule leaves customers out",
             expected="rule: 'true'",
         )
-    ranks = [found.definition.precedence or 0 for found in segments.values() if found.definition.group == group.key]
-    if (default.definition.precedence or 0) < max(ranks):
+    ranks = [rank for found in segments.values() if (rank := found.definition.ranks.get(group.key)) is not None]
+    if default.definition.ranks[group.key] < max(ranks):
         yield CatalogProblem(
             default.file,
-            default.line("precedence"),
+            default.line("precedence", "groups"),
             f"{key} is the default of group {group.key}, but it wins over other segments",
             expected=f"the highest precedence number of the group, above {max(ranks)}",
         )
@@ -150,25 +178,27 @@ def asked_segments(segment: CatalogSegment) -> list[str]:
 def needed_segments(segment: CatalogSegment, segments: Segments, groups: AllGroups) -> set[str]:
     """Return the segments that must be decided before this one.
 
-    Membership of a segment in a group is known once the whole group is decided, so all of the group's segments
-    are needed; likewise those of the parent of the segment's own group.
+    Membership of a segment in a group is known once the whole group is decided, and all groups that are decided with
+    it, so all of their segments are needed; likewise those of the parents of the segment's own groups.
     """
     needed: set[str] = set()
     wanted_groups: set[str] = set()
-    own = groups.get(segment.definition.group or "")
-    if own and own.definition.parent:
-        wanted_groups.add(own.definition.parent)
+    for name in segment.definition.ranks:
+        own = groups.get(name)
+        if own and own.definition.parent:
+            wanted_groups.add(own.definition.parent)
     for key in asked_segments(segment):
         other = segments.get(key)
         if other is None:
             continue
         needed.add(key)
-        if other.definition.group:
-            wanted_groups.add(other.definition.group)
-    for key, other in segments.items():
-        if other.definition.group in wanted_groups and other.definition.is_evaluated:
-            needed.add(key)
-    return needed
+        wanted_groups.update(other.definition.ranks)
+    if not wanted_groups:
+        return needed
+    evaluated = {key: other.definition.ranks for key, other in segments.items() if other.definition.is_evaluated}
+    connected = connect_groups(ranks for ranks in evaluated.values() if len(ranks) > 1)
+    wanted_groups = wanted_groups.union(*(connected.get(name, ()) for name in wanted_groups))
+    return needed | {key for key, ranks in evaluated.items() if wanted_groups & ranks.keys()}
 
 
 def dependency_levels(
@@ -176,11 +206,17 @@ def dependency_levels(
 ) -> tuple[tuple[tuple[str, ...], ...], list[CatalogProblem]]:
     """Order the evaluated segments such that each level needs earlier levels only.
 
-    A group is decided as one, so its segments are on one level. Returns the levels, and a problem for each
-    segment that is part of a cycle or waits for one.
+    A group is decided as one, and with the groups that it shares segments with, so their segments are on one level.
+    Returns the levels, and a problem for each segment that is part of a cycle or waits for one.
     """
     evaluated = {key: segment for key, segment in segments.items() if segment.definition.is_evaluated}
-    unit = {key: segment.definition.group or f"={key}" for key, segment in evaluated.items()}
+    connected = connect_groups(segment.definition.ranks for segment in evaluated.values())
+    unit = {
+        key: "+".join(sorted(connected[next(iter(segment.definition.ranks))]))
+        if segment.definition.ranks
+        else f"={key}"
+        for key, segment in evaluated.items()
+    }
     needs: dict[str, set[str]] = {name: set() for name in unit.values()}
     for key, segment in evaluated.items():
         for other in needed_segments(segment, segments, groups):
@@ -214,6 +250,6 @@ def _cycles(
             segment.line("rule"),
             f"segments depend on each other in a cycle: {shown}",
             expected="an order in which each can be decided after those it asks about; "
-            "asking about a segment of a group waits for the whole group",
+            "asking about a segment of a group waits for the whole group, and for groups that share a segment with it",
             repair="take one in_segment, or one parent, out of the cycle",
         )

@@ -13,6 +13,7 @@ from typing import Any
 from segmentation.errors import NotFoundError
 from segmentation.segments.parser import parse_rule
 from segmentation.segments.publications import latest_publication
+from segmentation.segments.rivalry import ranks_sql
 from segmentation.segments.rule_words import clauses_in_words
 from segmentation.warehouse import Connection, count, table_exists
 
@@ -20,11 +21,13 @@ from segmentation.warehouse import Connection, count, table_exists
 SIZE_DAYS = 180
 _OTHERS = 5
 
-_COSTS = """
+_COSTS = f"""
 select a.segment_key, cast(sum(a.allocated_effective_micros) as bigint)
 from costs.allocations as a
 left join (
-    select c.segment_key, g.is_costing from segments.catalog as c inner join segments.groups as g using (group_key)
+    select c.segment_key, bool_or(g.is_costing) as is_costing
+    from {ranks_sql("segments.catalog")} as c inner join segments.groups as g using (group_key)
+    group by c.segment_key
 ) as c using (segment_key)
 where a.allocation_view = if(coalesce(c.is_costing, false), 'exclusive', 'full')
     and date_trunc('month', a.incurred_date) = (select date_trunc('month', max(incurred_date)) from costs.allocations)
@@ -57,6 +60,7 @@ class SegmentFacts:
 
     Attributes:
         is_live: Whether it can have members.
+        groups: Its exclusive groups, each with its rank.
         sizes: Day to members, the oldest first.
         words: Its rule clause by clause, in words.
         words_joined_by: ``and`` or ``or``; ``None`` for one clause.
@@ -79,8 +83,7 @@ class SegmentFacts:
     contact: str
     action: str | None
     measure: str | None
-    group_key: str | None
-    precedence: int | None
+    groups: tuple[tuple[str, int], ...]
     members: int
     share: float
     sizes: tuple[tuple[date, int], ...]
@@ -149,10 +152,11 @@ def read_catalog_facts(con: Connection) -> CatalogFacts:
         "select segment_key, count(*) filter (side = 'include'), count(*) filter (side = 'exclude') "
         "from segments.overrides where status = 'applied' group by 1",
     )
+    ranks = _by_key(con, f"select * from {ranks_sql('segments.catalog')} order by segment_key, group_key")
     found = []
-    for key, name, lifecycle, is_live, group, precedence, owner, file, purposes, destinations, text in con.execute(
-        "select segment_key, name, lifecycle, is_evaluated, group_key, precedence, owner, catalog_file, purposes, "
-        "destinations, definition from segments.catalog order by group_key nulls last, precedence, segment_key"
+    for key, name, lifecycle, is_live, owner, file, purposes, destinations, text in con.execute(
+        "select segment_key, name, lifecycle, is_evaluated, owner, catalog_file, purposes, destinations, definition "
+        "from segments.catalog order by segment_key"
     ).fetchall():
         said: dict[str, Any] = json.loads(text)
         typed = account_types if said.get("entity") == "account" else types
@@ -170,8 +174,7 @@ def read_catalog_facts(con: Connection) -> CatalogFacts:
                 contact=(said["owner"] or {}).get("contact", ""),
                 action=said["action"],
                 measure=said["measure"],
-                group_key=group,
-                precedence=precedence,
+                groups=tuple(ranks.get(key, ())),
                 members=members.get(key, 0),
                 share=members.get(key, 0) / max(population, 1),
                 sizes=tuple(sizes.get(key, ())),
@@ -193,6 +196,7 @@ def read_catalog_facts(con: Connection) -> CatalogFacts:
                 catalog_file=file,
             )
         )
+    found.sort(key=lambda one: (not one.groups, *one.groups[:1], one.segment_key))
     return CatalogFacts(last.as_of, population, currency, month, tuple(found))
 
 

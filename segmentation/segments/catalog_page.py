@@ -44,7 +44,7 @@ svg { display: block; } @media (max-width: 560px) { dl { grid-template-columns: 
 def render(facts: CatalogFacts) -> str:
     """Return the page: an overview, then each segment."""
     live = [one for one in facts.segments if one.is_live]
-    groups = {one.group_key for one in facts.segments if one.group_key}
+    groups = {group for one in facts.segments for group, _ in one.groups}
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -67,7 +67,8 @@ def write_page(facts: CatalogFacts, path: Path) -> None:
 
 def _overview(facts: CatalogFacts) -> str:
     rows = "".join(
-        f'<tr><td><a href="#{_text(one.segment_key)}">{_text(one.name)}</a></td><td>{_text(one.group_key or "")}</td>'
+        f'<tr><td><a href="#{_text(one.segment_key)}">{_text(one.name)}</a></td>'
+        f"<td>{_text(', '.join(group for group, _ in one.groups))}</td>"
         f'<td>{_text(one.owner)}</td><td class="n">{one.members:,}</td><td>{sparkline([n for _, n in one.sizes])}</td>'
         f'<td class="n">{_money(one.cost_micros)}</td><td class="n">{_due(facts, one)}</td></tr>'
         for one in facts.segments
@@ -79,9 +80,9 @@ def _overview(facts: CatalogFacts) -> str:
 
 
 def _segment(facts: CatalogFacts, one: SegmentFacts) -> str:
-    group = f"{one.group_key}, rank {one.precedence}" if one.group_key else ""
+    groups = [f"group {group}, rank {rank}" for group, rank in one.groups]
     tags = [one.lifecycle if one.is_live or one.lifecycle not in {"canary", "active", "deprecated"} else "expired",
-            one.severity, one.objective, group and f"group {group}"]  # fmt: skip
+            one.severity, one.objective, *groups]  # fmt: skip
     facts_shown: list[tuple[str, str]] = [
         ("owner", _text(" · ".join(filter(None, (one.owner, one.contact))))),
         ("action", _text(one.action)),

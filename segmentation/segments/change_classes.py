@@ -15,8 +15,8 @@ from typing import Any, Literal
 from segmentation.segments.canaries import TRIED, held_together, settled
 from segmentation.segments.catalog import Catalog, normal_form
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
-from segmentation.segments.conditions import InSegment, leaves
 from segmentation.segments.limits import Limits, loosened
+from segmentation.segments.losses import find_losses
 from segmentation.segments.provenance import CLASSES, ChangeClass
 from segmentation.segments.reasoning import implies
 
@@ -35,7 +35,17 @@ DESCRIPTIVE = (
 )
 
 #: Keys that a report shows of a segment that is new or gone.
-_SHOWN_WHOLE = ("lifecycle", "rule", "include", "exclude", "group", "precedence", "residency", "required_purposes")
+_SHOWN_WHOLE = (
+    "lifecycle",
+    "rule",
+    "include",
+    "exclude",
+    "group",
+    "precedence",
+    "groups",
+    "residency",
+    "required_purposes",
+)
 
 _MOVED: dict[str, str] = {
     "group": "it moves to another exclusive group",
@@ -149,7 +159,7 @@ def _segment_change(
             return DefinitionChange(
                 "segment", key, "added", _whole(after, "metadata", is_new=True), (reason,), "metadata"
             )
-        losses = tuple(_losses(old, new, after))
+        losses = tuple(find_losses(old, new, after))
         reasons = losses or ("customers can only enter",)
         change_class = "breaking" if losses else "non_breaking"
         return DefinitionChange(
@@ -160,7 +170,7 @@ def _segment_change(
         return None
     # Whoever loses to a segment that grows loses because of this change, though its own definition stays.
     grows = after.definition.is_evaluated and any(_lets_in(one, before, after) for one in differences)
-    return _changed("segment", key, differences, tuple(_losses(old, new, after)) if grows else ())
+    return _changed("segment", key, differences, tuple(find_losses(old, new, after)) if grows else ())
 
 
 def _whole(segment: CatalogSegment, change_class: ChangeClass, *, is_new: bool) -> tuple[Difference, ...]:
@@ -231,6 +241,10 @@ def _own_differences(before: CatalogSegment, after: CatalogSegment) -> Iterator[
     was = normal_form(before.definition, before.rule)
     now = normal_form(after.definition, after.rule)
     both_idle = not before.definition.is_evaluated and not after.definition.is_evaluated
+    if "groups" in was or "groups" in now:
+        # In one group before or after, its rank is told as if it were in several, so that both sides can be compared.
+        for said, segment in ((was, before), (now, after)):
+            said |= {"group": None, "precedence": None, "groups": dict(segment.definition.ranks) or None}
     # A key that is left out of the normal form says nothing, as if it were null.
     for name in sorted({*was, *now}):
         if was.get(name) == now.get(name):
@@ -239,6 +253,8 @@ def _own_differences(before: CatalogSegment, after: CatalogSegment) -> Iterator[
             change_class, reason = _judge("metadata", "it describes")
         elif both_idle:
             change_class, reason = _judge("metadata", "nobody is in it, before or after")
+        elif name == "groups":
+            change_class, reason = _judge("breaking", _moved_groups(was[name] or {}, now[name] or {}))
         else:
             change_class, reason = _judge_key(name, before, after, was.get(name), now.get(name))
         yield Difference(name, was.get(name), now.get(name), change_class, reason)
@@ -292,6 +308,16 @@ def _judge_key(  # noqa: PLR0911 - one return per key
             return _judge("breaking", _MOVED.get(name, "its effect on members is not known"))
 
 
+def _moved_groups(was: dict[str, int], now: dict[str, int]) -> str:
+    """Say which exclusive groups a segment joins or leaves, and in which its rank changes."""
+    told = {
+        "it joins group": now.keys() - was.keys(),
+        "it leaves group": was.keys() - now.keys(),
+        "its rank changes in group": {group for group in was.keys() & now.keys() if was[group] != now[group]},
+    }
+    return "; ".join(f"{what} {', '.join(sorted(groups))}" for what, groups in told.items() if groups)
+
+
 def _judge_lifecycle(before: CatalogSegment, after: CatalogSegment) -> tuple[ChangeClass, str]:
     if before.definition.is_evaluated == after.definition.is_evaluated:
         return _judge("metadata", "its members stay")
@@ -331,51 +357,6 @@ def _judge_list(
 
 def _entry(entry: dict[str, Any]) -> str:
     return repr([entry["customer"], entry["identifier"], entry["file"]])
-
-
-def _losses(old: Catalog, new: Catalog, grown: CatalogSegment) -> Iterator[str]:
-    """Yield who can lose members because a segment can gain some.
-
-    Rivals that rank below it in its exclusive group can, and segments that ask for its absence; then the same for
-    every segment that grows with it, because it asks for its presence or because its group is within its group.
-    """
-    reached = [grown]
-    for segment in reached:
-        for other in new.segments.values():
-            if other.key == segment.key or not other.definition.is_evaluated:
-                continue
-            held = old.segments.get(other.key)
-            has_members = held is not None and held.definition.is_evaluated
-            if has_members and _ranks_below(other, segment):
-                group = segment.definition.group
-                yield f"{segment.key} takes members from {other.key}, which ranks below it in group {group}"
-            asked = [leaf for leaf in _asked(other) if leaf.key == segment.key]
-            if has_members and any(leaf.negated for leaf in asked):
-                yield f"{other.key} asks who is not in {segment.key}, so it can lose members"
-            grows = any(not leaf.negated for leaf in asked) or _is_within(new, other, segment)
-            if grows and other not in reached:
-                reached.append(other)
-
-
-def _asked(segment: CatalogSegment) -> list[InSegment]:
-    found = [leaf for condition in segment.conditions for leaf in leaves(condition)]
-    return [leaf for leaf in found if isinstance(leaf, InSegment)]
-
-
-def _ranks_below(segment: CatalogSegment, other: CatalogSegment) -> bool:
-    """Say whether ``other`` wins over ``segment`` in the exclusive group of both."""
-    one, two = segment.definition, other.definition
-    if one.group is None or one.group != two.group:
-        return False
-    return (one.precedence or 0, one.key) > (two.precedence or 0, two.key)
-
-
-def _is_within(catalog: Catalog, segment: CatalogSegment, other: CatalogSegment) -> bool:
-    """Say whether only members of ``other``'s group can be in ``segment``."""
-    group = catalog.groups.get(segment.definition.group or "")
-    return (
-        group is not None and group.definition.parent is not None and group.definition.parent == other.definition.group
-    )
 
 
 def deciding_form(segment: CatalogSegment) -> dict[str, Any]:

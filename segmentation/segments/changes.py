@@ -12,7 +12,8 @@ the log (``publish.py``). A change has one cause. Where several hold, the first 
 7. ``rule``: the segment, or one it depends on, is decided differently than before, or is new or gone.
 8. ``data``: none of these, so the features changed.
 
-A move within an exclusive group is one event: its exit and its entry bear the stronger of the two causes.
+A move within an exclusive group is one event: its exit and its entry bear the stronger of the two causes. Where a
+customer leaves a segment of several groups, what enters in each of them is part of that event.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from datetime import datetime
 from segmentation.run import Run
 from segmentation.segments.limits import MIN_BASE
 from segmentation.segments.masks import bits_before_sql, count_bits_sql, find_published, has_bit_sql, word_count
+from segmentation.segments.moves import write_moves
 from segmentation.warehouse import Connection, literal
 
 #: Causes by rank, the strongest first.
@@ -157,25 +159,6 @@ inner join segments.candidate_places as p on d.place = p.place
 left join segments_lacking as l on d.customer_id = l.customer_id and d.segment_key = l.segment_key
 left join segments_granted as g on d.customer_id = g.customer_id and d.segment_key = g.segment_key
 left join segments_lists as o on d.customer_id = o.customer_id and d.segment_key = o.segment_key
-"""
-
-_MOVES = """
-create or replace table segments.candidate_moves as
-with moves as (
-    select customer_id, moving_group_key, min(rank) as rank
-    from segments_causes where may_move and moving_group_key is not null
-    group by customer_id, moving_group_key
-    having count(*) > 1
-)
-select
-    c.customer_id,
-    c.place,
-    c.is_entry,
-    c.is_listed,
-    c.change_number,
-    cast(coalesce(m.rank, c.rank) as tinyint) as cause_rank
-from segments_causes as c
-left join moves as m on c.customer_id = m.customer_id and c.moving_group_key = m.moving_group_key
 """
 
 _CHANGES = """
@@ -335,7 +318,7 @@ def find_changes(
     con.execute(_GRANTED, {"last_as_of": last_as_of, "as_of": run.as_of})
     con.execute(_LISTS)
     con.execute(_CAUSES)
-    con.execute(_MOVES)
+    write_moves(con)
     # A warehouse of an earlier version has a table of this name, which no view can replace.
     if con.execute(
         "select 1 from duckdb_tables() where schema_name = 'segments' and table_name = 'candidate_changes'"

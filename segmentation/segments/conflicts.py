@@ -11,13 +11,13 @@ from segmentation.warehouse import Connection
 
 _SAME_PLACES = """
 select not exists (
-    (select {facts} from segments.places except select {facts} from segments.candidate_places)
+    (select {published} from segments.places except select {facts} from segments.candidate_places)
     union all
-    (select {facts} from segments.candidate_places except select {facts} from segments.places)
+    (select {facts} from segments.candidate_places except select {published} from segments.places)
 )
 """
 #: What decides, beside a customer's own bits, which conflicts there are and how they read.
-_FACTS = ("place", "segment_key", "group_key", "precedence", "is_default", "pin_id")
+_FACTS = ("place", "segment_key", "group_key", "precedence", "ranks", "is_default", "pin_id")
 
 _CONTESTED = """
 create or replace temp table segments_contested as
@@ -56,8 +56,10 @@ def _are_comparable(con: Connection) -> bool:
     """Say whether bits of the published masks and of the candidate's mean the same."""
     if held_places(con) is None:
         return False
-    # Places that an earlier version published may lack a column.
+    # Places that an earlier version published may lack a column; it knew no segment of several groups.
     known = {row[0] for row in con.execute("describe segments.places").fetchall()}
-    if not known.issuperset(_FACTS):
+    if not known.issuperset(set(_FACTS) - {"ranks"}):
         return False
-    return bool(con.execute(_SAME_PLACES.format(facts=", ".join(_FACTS))).fetchall()[0][0])
+    published = ", ".join(name if name in known else f"null as {name}" for name in _FACTS)
+    same = con.execute(_SAME_PLACES.format(facts=", ".join(_FACTS), published=published)).fetchall()
+    return bool(same[0][0])

@@ -7,15 +7,17 @@ exclusion lists; then inclusion lists; then the rule. Of a canary and the versio
 holds for the customer.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from segmentation.run import Run
 from segmentation.segments.accounts import decide_accounts, inherits_sql
 from segmentation.segments.canaries import in_canary_sql
+from segmentation.segments.candidate_views import PARTS, create_views, drop_views
 from segmentation.segments.catalog import Catalog
 from segmentation.segments.compiled import CatalogSegment
-from segmentation.segments.masks import WORD_BITS, any_bit_sql, bits_of, has_bit_sql, word_count, words_sql
+from segmentation.segments.masks import WORD_BITS, bits_of, word_count, words_sql
 from segmentation.segments.pins import PinsInForce, resolve_pins
+from segmentation.segments.rivalry import connect_groups, rivals_of, rounds_of
 from segmentation.segments.rule_sql import to_sql
 from segmentation.warehouse import Connection, literal, quote
 
@@ -30,8 +32,12 @@ select
     k.segment_key,
     coalesce(n.segment_version, c.segment_version) as segment_version,
     n.group_key,
-    coalesce(n.group_key, c.group_key) as moving_group_key,
     n.precedence,
+    -- Of a segment in several groups, its ranks in place of the two.
+    n.definition ->> '$.groups' as ranks,
+    case when n.definition ->> '$.groups' is null then coalesce(n.group_key, c.group_key) end as moving_group_key,
+    coalesce(n.definition ->> '$.groups', case when n.group_key is null then c.definition ->> '$.groups' end)
+        as moving_ranks,
     list_contains($defaults::varchar[], k.segment_key) as is_default,
     coalesce(n.definition ->> '$.entity' = 'account', false) as is_account,
     coalesce(n.is_expired, false) as is_expired,
@@ -47,37 +53,6 @@ from (
 left join segments.candidate_catalog as n on k.segment_key = n.segment_key
 left join segments.catalog as c on k.segment_key = c.segment_key
 left join (select * from segments.candidate_pins where is_live) as i on k.segment_key = i.segment_key
-"""
-
-#: Per customer what the rules and lists ask for, which of it a list alone asks for, and what comes of it.
-PARTS = ("claimed", "included", "member")
-
-_VIEWS = """
-create or replace view segments.candidate as
-select m.customer_id, p.segment_key, {via} as via
-from segments.candidate_masks as m inner join segments.candidate_places as p on {claimed};
-create or replace view segments.candidate_membership as
-select m.customer_id, p.segment_key, {via} as via
-from segments.candidate_masks as m inner join segments.candidate_places as p on {member};
-create or replace view segments.candidate_effective as
-select m.customer_id, p.group_key, p.segment_key
-from segments.candidate_masks as m inner join segments.candidate_places as p on {member}
-where p.group_key is not null;
-create or replace view segments.candidate_conflicts as
-select
-    m.customer_id,
-    w.group_key,
-    w.segment_key as winner_key,
-    l.segment_key as loser_key,
-    case
-        when w.pin_id is not null and l.pin_id is null then 'pin'
-        when w.precedence = l.precedence then 'tie_break'
-        else 'precedence'
-    end as decided_by
-from (select * from segments.candidate_masks as m where {has_losers}) as m
-inner join segments.candidate_places as l on {lost}
-inner join segments.candidate_places as w on l.group_key = w.group_key and {won}
-where not l.is_default;
 """
 
 
@@ -104,12 +79,12 @@ def decide(con: Connection, run: Run, catalog: Catalog, publication_seq: int) ->
         The place of every segment that has, or had, members.
     """
     live = {key: segment for key, segment in catalog.segments.items() if is_live(segment, run)}
-    _drop_views(con)
+    drop_views(con)
     pins = resolve_pins(con, catalog, live)
     decide_accounts(con, run, live.values())
     places = _write_places(con, catalog, live, publication_seq, pins)
     con.execute(f"create table segments.candidate_masks as {_Query(catalog, live, places, pins).masks()}")
-    _create_views(con, catalog, live, places)
+    create_views(con, catalog, live, places)
     return places
 
 
@@ -150,7 +125,7 @@ def _write_places(
         _PLACES.format(word_bits=WORD_BITS),
         {
             "keys": list(places),
-            "defaults": _defaults(catalog),
+            "defaults": list(catalog.defaults),
             "publication_seq": publication_seq,
             "disturbed": sorted(pins.disturbed),
             "released": sorted(pins.released),
@@ -158,11 +133,6 @@ def _write_places(
         },
     )
     return places
-
-
-def _defaults(catalog: Catalog) -> list[str]:
-    """Return the default segments of all groups: losing to another segment is no conflict for them."""
-    return [group.definition.default for group in catalog.groups.values() if group.definition.default]
 
 
 class _Query:
@@ -184,6 +154,10 @@ class _Query:
         found = ([key for key in level if key in live] for level in catalog.levels)
         self._levels = [keys for keys in found if keys]
         self._level_of = {key: number for number, keys in enumerate(self._levels) for key in keys}
+        self._ranks = {key: ranks for key, segment in live.items() if (ranks := segment.definition.ranks)}
+        connected = connect_groups(self._ranks.values())
+        #: Groups that share a segment with another one, so that neither is decided by itself.
+        self._shared = {group for group, together in connected.items() if len(together) > 1}
 
     def masks(self) -> str:
         """Return the query: per customer the words of each part."""
@@ -196,7 +170,10 @@ class _Query:
         query = FEATURES
         for level, keys in enumerate(self._levels):
             query = f"(select *, {', '.join(self._claims(level, keys))} from {query})"
-            query = f"(select *, {', '.join(self._members(level, keys))} from {query})"
+            won: dict[int, str] = {}
+            for number, decided in enumerate(self._rounds(keys)):
+                query = f"(select *, {', '.join(self._won(level, number, decided, won))} from {query})"
+            query = f"(select *, {', '.join(self._members(level, keys, won))} from {query})"
         return f"select customer_id, {columns} from {query}"
 
     def _claims(self, level: int, keys: list[str]) -> Iterator[str]:
@@ -235,10 +212,13 @@ class _Query:
             return inherits_sql(part.key)
         return "false" if part.condition is None else to_sql(part.condition, self._is_member)
 
-    def _members(self, level: int, keys: list[str]) -> Iterator[str]:
-        """Yield the members of a level: all claims outside of groups; within, pins', then the first by rank."""
-        free = bits_of([self._places[key] for key in keys if not self._live[key].definition.group], len(self._words))
-        groups = sorted({found for key in keys if (found := self._live[key].definition.group)})
+    def _members(self, level: int, keys: list[str], won: Mapping[int, str]) -> Iterator[str]:
+        """Yield the members of a level: all claims outside of groups; within, pins', then the first by rank.
+
+        Those of groups that share segments are in the columns ``won``, by word.
+        """
+        free = bits_of([self._places[key] for key in keys if key not in self._ranks], len(self._words))
+        groups = sorted({group for key in keys for group in self._ranks.get(key, ())} - self._shared)
         yield from self._named(
             "member",
             level,
@@ -246,28 +226,74 @@ class _Query:
                 " | ".join(
                     [f"{_column('claimed', level, word)} & {free[word]}"]
                     + [self._winner(group, level, word) for group in groups]
+                    + ([won[word]] if word in won else [])
                 )
                 for word in self._words
             ],
         )
 
+    def _rounds(self, keys: list[str]) -> list[list[str]]:
+        """Return the segments of a level that are in shared groups, in the order in which they are decided."""
+        return rounds_of(
+            {key: ranks for key in keys if (ranks := self._ranks.get(key, {})) and self._shared & ranks.keys()},
+            self._pins.kinds,
+        )
+
+    def _won(self, level: int, number: int, decided: list[str], won: dict[int, str]) -> list[str]:
+        """Return the columns of a round: members of shared groups up to it; ``won`` then names them by word."""
+        terms: dict[int, list[str]] = {}
+        for key in decided:
+            if len(self._ranks[key]) > 1:
+                place = self._places[key]
+                barred = self._barred(self._ranks[key], [key], won)
+                whens = [*barred, self._takes(key, level, place // WORD_BITS)]
+                terms.setdefault(place // WORD_BITS, []).append(f"case {' '.join(whens)} else 0 end")
+        for group in sorted({group for key in decided if len(self._ranks[key]) == 1 for group in self._ranks[key]}):
+            own = [key for key in decided if list(self._ranks[key]) == [group]]
+            barred = self._barred([group], own, won)
+            for word in sorted({self._places[key] // WORD_BITS for key in own}):
+                whens = [*barred, *(self._takes(key, level, word) for key in own)]
+                terms.setdefault(word, []).append(f"case {' '.join(whens)} else 0 end")
+        columns = []
+        for word, cases in sorted(terms.items()):
+            column = quote(f"won#{level}#{number}#{word}")
+            columns.append(f"{' | '.join([*([won[word]] if word in won else []), *cases])} as {column}")
+        # Only now: what a round decides does not count within it.
+        for word in terms:
+            won[word] = quote(f"won#{level}#{number}#{word}")
+        return columns
+
+    def _barred(self, groups: Iterable[str], own: list[str], won: Mapping[int, str]) -> list[str]:
+        """Return what lets segments win in none of their groups: no member of a parent, a member that beats them."""
+        whens, better = [], set[int]()
+        for group in sorted(groups):
+            parent = self._catalog.groups[group].definition.parent
+            if parent is not None:
+                whens.append(f"when not {self._is_in_group(parent)} then 0")
+            rivals = self._rivals(group)
+            better.update(self._places[key] for key in rivals[: min(rivals.index(key) for key in own)])
+        bits = bits_of(sorted(better), len(self._words))
+        taken = [f"{won[word]} & {bits[word]} <> 0" for word in self._words if bits[word] and word in won]
+        if taken:
+            whens.append(f"when {' or '.join(taken)} then 0")
+        return whens
+
+    def _takes(self, key: str, level: int, word: int) -> str:
+        """Return the branch by which a segment takes whom it claims; in another word than its own that sets nothing."""
+        place = self._places[key]
+        bit = 1 << (place % WORD_BITS)
+        claimed = _column("claimed", level, place // WORD_BITS)
+        return f"when {claimed} & {bit} <> 0 then {bit if place // WORD_BITS == word else 0}::bigint"
+
     def _winner(self, group: str, level: int, word: int) -> str:
         """Return the bit that the first claim within a group sets in a word; none outside of the group's parent."""
         parent = self._catalog.groups[group].definition.parent
         whens = [] if parent is None else [f"when not {self._is_in_group(parent)} then 0"]
-        for rival in self._rivals(group):
-            place = self._places[rival]
-            bit = 1 << (place % WORD_BITS)
-            claimed = _column("claimed", level, place // WORD_BITS)
-            whens.append(f"when {claimed} & {bit} <> 0 then {bit if place // WORD_BITS == word else 0}::bigint")
+        whens += [self._takes(rival, level, word) for rival in self._rivals(group)]
         return f"case {' '.join(whens)} else 0 end"
 
     def _rivals(self, group: str) -> list[str]:
-        found = [segment for segment in self._live.values() if segment.definition.group == group]
-        ranked = sorted(
-            found, key=lambda one: (one.key not in self._pins.kinds, one.definition.precedence or 0, one.key)
-        )
-        return [one.key for one in ranked]
+        return rivals_of(group, self._ranks, self._pins.kinds)
 
     def _is_member(self, key: str) -> str:
         return self._is_in_any([key]) if key in self._live else "false"
@@ -314,37 +340,4 @@ def _listed(key: str, side: str) -> str:
     return (
         "select o.customer_id from segments.candidate_overrides as o "
         f"where o.segment_key = {literal(key)} and o.side = '{side}' and o.status = 'applied'"
-    )
-
-
-def _drop_views(con: Connection) -> None:
-    """Make room for the candidate: once published, views of these names show what was judged."""
-    found = con.execute(
-        "select table_name, table_type from information_schema.tables where table_schema = 'segments' "
-        "and table_name in ('candidate_masks', 'candidate_places') and table_catalog = current_database()"
-    ).fetchall()
-    for name, kind in found:
-        con.execute(f"drop {'view' if kind == 'VIEW' else 'table'} segments.{name}")
-
-
-def _create_views(
-    con: Connection, catalog: Catalog, live: Mapping[str, CatalogSegment], places: Mapping[str, int]
-) -> None:
-    """Give the masks the names of their segments back."""
-    words = range(word_count(len(places)))
-    defaults = set(_defaults(catalog))
-    grouped = [key for key, segment in live.items() if segment.definition.group is not None]
-    rivals = bits_of([places[key] for key in grouped if key not in defaults], len(words))
-    claimed, included, member = ([f"m.{part}_{word}" for word in words] for part in PARTS)
-    lost = [f"({claimed[word]} & ~{member[word]})" for word in words]
-    con.execute(
-        _VIEWS.format(
-            claimed=has_bit_sql(claimed, "p"),
-            via="case when p.pin_id is not null then 'pin' "
-            f"when {has_bit_sql(included, 'p')} then 'include' when p.is_account then 'account' else 'rule' end",
-            member=has_bit_sql(member, "p"),
-            has_losers=any_bit_sql([f"({lost[word]} & {rivals[word]})" for word in words]),
-            lost=has_bit_sql(lost, "l"),
-            won=has_bit_sql(member, "w"),
-        )
     )

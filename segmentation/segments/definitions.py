@@ -6,6 +6,7 @@ these models.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import PurePosixPath, PureWindowsPath
@@ -25,7 +26,8 @@ from pydantic import (
 from segmentation.complaints import tell
 
 #: Plain ASCII: letters that only look alike can't make two keys out of one.
-Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+_KEY = r"^[a-z][a-z0-9_]{0,62}$"
+Key = Annotated[str, StringConstraints(pattern=_KEY)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Purpose = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")]
 
@@ -45,6 +47,9 @@ Money = Annotated[
     Field(gt=0, max_digits=18, decimal_places=6),
     PlainSerializer(lambda amount: f"{amount.normalize():f}", return_type=str, when_used="json"),
 ]
+
+#: Among the segments of an exclusive group the lowest number wins.
+Rank = Annotated[int, Field(strict=True, ge=1)]
 
 Objective = Literal["activation", "retention", "reengagement", "expansion", "advocacy", "insight", "protection"]
 Severity = Literal["critical", "standard", "low"]
@@ -215,6 +220,9 @@ class Segment(_Model):
     exclude: list[ListEntry] = Field(default_factory=list, description="Never members; stronger than include.")
     group: Key | None = Field(None, description="Exclusive group: a customer is in one of its segments at most.")
     precedence: int | None = Field(None, ge=1, description="Rank in the group; the lowest number wins.")
+    groups: dict[Key, Rank] | None = Field(
+        None, min_length=1, description="In place of group and precedence: its rank in each of several groups."
+    )
     consent: Consent = Field(default_factory=Consent)
     residency: list[Text] = Field(default_factory=list, description="Regions whose residents may be members.")
     guards: Guards = Field(default_factory=Guards)
@@ -226,6 +234,26 @@ class Segment(_Model):
     def is_evaluated(self) -> bool:
         """Whether its lifecycle lets it have members."""
         return self.lifecycle in {"canary", "active", "deprecated"}
+
+    @property
+    def ranks(self) -> Mapping[str, int]:
+        """Its rank by exclusive group, whichever way the file says it; empty outside of groups."""
+        if self.group is not None and self.precedence is not None:
+            return {self.group: self.precedence}
+        return self.groups or {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_one_group_one_way(cls, said: object) -> object:
+        # A segment in one group is the same definition, and the same version, in either form.
+        if not isinstance(said, dict) or said.get("group") is not None or said.get("precedence") is not None:
+            return said
+        groups = said.get("groups")
+        if isinstance(groups, dict) and len(groups) == 1:
+            ((group, rank),) = groups.items()
+            if isinstance(group, str) and re.fullmatch(_KEY, group) and type(rank) is int and rank >= 1:
+                return {**said, "group": group, "precedence": rank, "groups": None}
+        return said
 
     @field_validator("kind", mode="before")
     @classmethod
@@ -252,6 +280,12 @@ class Segment(_Model):
             ]
             if lacking:
                 raise ValueError(f"a segment that is {self.lifecycle} needs {', '.join(lacking)}")
+        if self.groups is not None and not (self.group is None and self.precedence is None):
+            raise tell(
+                "groups is given beside group or precedence",
+                expected="group and precedence, or groups alone",
+                repair="write every group with its rank under groups, and take group and precedence out",
+            )
         if (self.group is None) != (self.precedence is None):
             raise ValueError("group and precedence are given together")
         if (self.lifecycle == "canary") != (self.canary is not None):
@@ -277,7 +311,7 @@ class Segment(_Model):
 
 
 class Group(_Model):
-    """An exclusive group: of its segments, a customer is in the one of lowest precedence."""
+    """An exclusive group: a customer is in one of its segments at most; of two that claim them, the lower rank wins."""
 
     key: Key
     name: Text

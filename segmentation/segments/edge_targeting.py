@@ -18,6 +18,9 @@ _RESIDENCY = Feature("residency_region", Kind.STRING)
 #: How attributes of each kind are written; other kinds as they are.
 _WRITTEN = {Kind.DATE: "days since 1970-01-01", Kind.TIMESTAMP: "microseconds since 1970-01-01, UTC"}
 
+#: Rivals of several groups are written out wherever they decide: no edge gets more rules than this for one segment.
+_MOST_CLAIMS = 200
+
 
 def edge_targeting(
     key: str, segments: Mapping[str, CatalogSegment], groups: Mapping[str, CatalogGroup], kinds: Mapping[str, Kind]
@@ -37,33 +40,60 @@ def edge_targeting(
     if key not in segments:
         raise NotFoundError(f"there is no segment {key}{did_you_mean(key, segments)}", where="catalog/segments")
     segment = segments[key]
-    group = groups.get(segment.definition.group or "")
-    if group is not None and group.definition.parent:
-        raise _refusal(segment, f"its group is for customers in a segment of {group.definition.parent} alone", "group")
-    claim = _claim(segment)
-    better = [_claim(other) for other in _better(segment, segments)]
-    logic = to_json_logic(claim)
-    if better:
-        # Who is not taken by another is more than who is taken by its opposite: nulls are neither.
-        logic = {"and": [logic, *({"!": [to_json_logic(one)]} for one in better)]}
-    names = list(dict.fromkeys(name for one in [claim, *better] for name in features_of(one)))
+    claims: list[Condition] = []
+    logic = _member_logic(segment, segments, groups, claims)
+    names = list(dict.fromkeys(name for one in claims for name in features_of(one)))
     attributes = {name: _WRITTEN.get(kinds[name], str(kinds[name])) for name in names}
     if _asks_for_segments(logic):
         attributes[SEGMENTS] = "list of texts: the keys of the segments that the customer is in"
     return {"segment": key, "targeting": logic, "attributes": attributes}
 
 
+def _member_logic(
+    segment: CatalogSegment,
+    segments: Mapping[str, CatalogSegment],
+    groups: Mapping[str, CatalogGroup],
+    claims: list[Condition],
+) -> Any:
+    """Return JSONLogic that is true for members; ``claims`` gets every condition in it.
+
+    A rival that is in one group alone is no member for any other reason than that one before it is, so asking for its
+    claim is asking enough; one of several groups may be kept out in another of them, so it is asked for whole.
+    """
+    for name in segment.definition.ranks:
+        if (group := groups.get(name)) is not None and group.definition.parent:
+            raise _refusal(
+                segment,
+                f"its group is for customers in a segment of {group.definition.parent} alone",
+                "group" if segment.definition.group else "groups",
+            )
+    if len(claims) >= _MOST_CLAIMS:
+        raise _refusal(
+            segment, f"who wins in groups that hang together would take more than {_MOST_CLAIMS} rules", "groups"
+        )
+    claims.append(_claim(segment))
+    logic = to_json_logic(claims[-1])
+    better = _better(segment, segments)
+    if not better:
+        return logic
+    beaten_by = []
+    for other in better:
+        if len(other.definition.ranks) > 1:
+            beaten_by.append(_member_logic(other, segments, groups, claims))
+        else:
+            claims.append(_claim(other))
+            beaten_by.append(to_json_logic(claims[-1]))
+    # Who is not taken by another is more than who is taken by its opposite: nulls are neither.
+    return {"and": [logic, *({"!": [one]} for one in beaten_by)]}
+
+
 def _better(segment: CatalogSegment, segments: Mapping[str, CatalogSegment]) -> list[CatalogSegment]:
-    definition = segment.definition
-    if definition.group is None:
-        return []
-    rank = definition.precedence or 0
+    ranks = segment.definition.ranks
     return [
         other
         for other in segments.values()
-        if other.definition.group == definition.group
-        and other.definition.is_evaluated
-        and (other.definition.precedence or 0) < rank
+        if other.definition.is_evaluated
+        and any(rank < ranks[group] for group, rank in other.definition.ranks.items() if group in ranks)
     ]
 
 

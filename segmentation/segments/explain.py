@@ -6,6 +6,7 @@ the readers' copy and says what was decided, not what today's catalog would deci
 """
 
 import json
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from segmentation.segments.parser import parse_rule
 from segmentation.segments.pins import Pin, published_pins
 from segmentation.segments.publications import latest_publication
 from segmentation.segments.reasons import Circumstances, find_reason
+from segmentation.segments.rivalry import ranks_sql
 from segmentation.warehouse import Connection, table_exists
 
 
@@ -38,7 +40,9 @@ class SegmentExplanation:
         clauses: The rule's truth, clause by clause.
         consent: Required purpose to whether the customer allows it.
         overrides: Entries of inclusion and exclusion lists for the customer.
-        group: Exclusive group with its winner for the customer; ``None`` outside groups.
+        group: Exclusive group with its winner for the customer: of several the one that keeps the customer out, else
+            the first; ``None`` outside groups.
+        groups: All of its exclusive groups.
         pin: What holds the segment, whatever its rule says; ``None`` where nothing does.
         canary: Of a canary, which version holds for the customer; ``None`` for other segments.
     """
@@ -58,6 +62,7 @@ class SegmentExplanation:
     group: dict[str, object] | None
     pin: Pin | None = None
     canary: dict[str, object] | None = None
+    groups: tuple[dict[str, object], ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """The explanation as JSON-ready facts."""
@@ -75,6 +80,7 @@ class SegmentExplanation:
             "consent": self.consent,
             "overrides": self.overrides,
             "group": self.group,
+            "groups": list(self.groups),
             "canary": self.canary,
             "pin": self.pin and {name: plain(value) for name, value in asdict(self.pin).items()},
         }
@@ -170,6 +176,10 @@ class _Facts:
             row["group_key"]: row["segment_key"]
             for row in _rows(con, "select * from segments.effective where customer_id = ?", self.customer_id)
         }
+        #: Rank by group, by segment.
+        self.ranks: dict[str, dict[str, int]] = defaultdict(dict)
+        for key, group, rank in con.execute(f"select * from {ranks_sql('segments.catalog')} order by all").fetchall():
+            self.ranks[key][group] = rank
         self.parents = dict(con.execute("select group_key, parent_key from segments.groups").fetchall())
         self.overrides = _rows(
             con,
@@ -194,6 +204,27 @@ class _Facts:
             if self.pins
             else set()
         )
+
+    def deciding_group(self, key: str) -> str | None:
+        """Return the group that keeps a claim out: its parent lacks, or another one wins; else the first of all."""
+        groups = self.ranks[key]
+        lacking = (group for group in groups if self.lacking_parent(group))
+        lost = (group for group in groups if self.winner_over(key, group))
+        return next(lacking, None) or next(lost, None) or next(iter(groups), None)
+
+    def winner_over(self, key: str, group: str) -> str | None:
+        """Return who wins over a segment in one of its groups."""
+        winner = self.effective.get(group)
+        if winner is None or winner == key:
+            return None
+        # Beside a segment that is kept out of another group there can be a member that ranks below it.
+        orders = [(one not in self.pins, self.ranks[one].get(group, 0), one) for one in (winner, key)]
+        return winner if len(self.ranks[key]) == 1 or orders[0] < orders[1] else None
+
+    def lacking_parent(self, group: str | None) -> str | None:
+        """Return the group's parent, where the customer is in none of that one's segments."""
+        parent = self.parents.get(group)
+        return None if parent is None or parent in self.effective else str(parent)
 
     def by_account(self, rule: str) -> tuple[list[str], Clause | None]:
         """Return the customer's accounts and a rule's truth for the first, which is one where it holds if any is."""
@@ -289,11 +320,13 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
         for entry in facts.overrides
         if entry["segment_key"] == key
     ]
-    group_key = row["group_key"]
-    group: dict[str, object] | None = None
-    if group_key is not None:
-        group = {"group_key": group_key, "precedence": row["precedence"], "winner": facts.effective.get(group_key)}
-    pin, winning = facts.pins.get(key), facts.pins.get(facts.effective.get(group_key, ""))
+    groups: dict[str, dict[str, object]] = {
+        name: {"group_key": name, "precedence": rank, "winner": facts.effective.get(name)}
+        for name, rank in facts.ranks[key].items()
+    }
+    group_key = facts.deciding_group(key)
+    winner = facts.winner_over(key, group_key) if group_key else None
+    pin, winning = facts.pins.get(key), facts.pins.get(winner or "")
     reason, sentence = find_reason(
         Circumstances(
             catalog_row=row,
@@ -303,8 +336,9 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
             consent=consent,
             sides=frozenset(entry["side"] for entry in overrides if entry["status"] == "applied"),
             region=facts.row.get("residency_region"),
-            winner=facts.effective.get(group_key),
-            lacking_parent=_lacking_parent(facts, group_key),
+            group=group_key,
+            winner=winner,
+            lacking_parent=facts.lacking_parent(group_key),
             pin=pin.sentence if pin else None,
             is_pinned_to=pin is not None and pin.pin_id in facts.pinned_to,
             winner_pin=winning.sentence if winning else None,
@@ -324,7 +358,8 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
         clauses=clauses,
         consent=consent,
         overrides=overrides,
-        group=group,
+        group=groups.get(group_key or ""),
+        groups=tuple(groups.values()),
         pin=pin,
         canary=canary,
     )
@@ -333,8 +368,3 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
 def _nobody(definition: dict[str, Any]) -> dict[str, Any]:
     """Return the definition of a segment that nobody is in."""
     return {**definition, "rule": "false", "residency": []}
-
-
-def _lacking_parent(facts: _Facts, group_key: str | None) -> str | None:
-    parent = facts.parents.get(group_key)
-    return None if parent is None or parent in facts.effective else str(parent)

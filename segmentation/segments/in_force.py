@@ -4,8 +4,9 @@ Belongs here: what is live as a catalog, units of approval, and the mixture of a
 belong here: which change is breaking (``change_classes.py``) and writing approvals down (``approvals.py``).
 
 A unit is approved as one: an exclusive group with all of its segments, or a segment outside of groups; where a
-segment moves from one group to another, both groups and their segments are one unit. What is approved is a step,
-from what is live to what the catalog says: neither the way back nor another edit is approved with it.
+segment is in several groups, or moves from one to another, the groups and their segments are one unit. What is
+approved is a step, from what is live to what the catalog says: neither the way back nor another edit is approved with
+it.
 """
 
 import json
@@ -230,9 +231,7 @@ def _components(live: Catalog, catalog: Catalog) -> list[set[str]]:
         for key in one.groups:
             sets.setdefault(f"group:{key}", {f"group:{key}"})
         for key, segment in one.segments.items():
-            names = {f"segment:{key}"}
-            if segment.definition.group:
-                names.add(f"group:{segment.definition.group}")
+            names = {f"segment:{key}", *(f"group:{group}" for group in segment.definition.ranks)}
             joined = set().union(*(sets.get(name, {name}) for name in names))
             for name in joined:
                 sets[name] = joined

@@ -13,6 +13,7 @@ from segmentation.run import Run
 from segmentation.segments.candidate import write_candidate
 from segmentation.segments.catalog import Catalog
 from segmentation.segments.pin_decisions import URGENT, Decision, decide_pin
+from segmentation.segments.rivalry import ranks_sql
 from segmentation.warehouse import Connection, literal, scalar
 
 #: Why a customer whom a pin names is not a member, in words.
@@ -44,7 +45,13 @@ select
         when len(a.regions) > 0 and list_contains(a.regions, f.residency_region) is not true then
             case when len(a.regions_then) = 0 or list_contains(a.regions_then, f.residency_region)
                 then 'new_residency' else 'residency' end
-        when e.segment_key is not null then 'group'
+        when m.customer_id in (
+            select e.customer_id
+            from segments.candidate_effective as e
+            inner join {ranks} as g on g.segment_key = {key} and e.group_key = g.group_key
+            -- Beside a segment that another pin keeps empty there can be members that have not beaten it.
+            inner join segments.candidate_places as p on e.segment_key = p.segment_key and p.pin_id is not null
+        ) then 'group'
         else 'parent'
     end as obstacle
 from missing as m
@@ -62,7 +69,6 @@ cross join (
 ) as a
 left join features.customer_features as f on m.customer_id = f.customer_id
 left join identity.customers as i on m.customer_id = i.customer_id
-left join segments.candidate_effective as e on m.customer_id = e.customer_id and e.group_key = c.group_key
 """
 
 
@@ -146,11 +152,7 @@ def measure_effect(con: Connection, decision: Decision) -> PinEffect:
         [key],
     ).fetchall()
     before, after, entering, leaving = sizes[0] if sizes else (0, 0, 0, 0)
-    kept_out = dict(
-        con.execute(
-            f"select obstacle, count(*) from ({_KEPT_OUT.format(key=literal(key))}) group by 1 order by 1"
-        ).fetchall()
-    )
+    kept_out = dict(con.execute(f"select obstacle, count(*) from ({_kept_out(key)}) group by 1 order by 1").fetchall())
     merged = 0
     if decision.pin is not None and decision.action != "unfreeze":
         rows = con.execute(
@@ -190,14 +192,16 @@ def read_movers(con: Connection, segment_key: str) -> Movers:
     changes = con.execute(
         "select customer_id, change from segments.candidate_changes where segment_key = ? order by 1", [segment_key]
     ).fetchall()
-    kept_out = con.execute(
-        f"select customer_id, obstacle from ({_KEPT_OUT.format(key=literal(segment_key))}) order by 1"
-    ).fetchall()
+    kept_out = con.execute(f"select customer_id, obstacle from ({_kept_out(segment_key)}) order by 1").fetchall()
     return Movers(
         tuple(customer for customer, change in changes if change == "enter"),
         tuple(customer for customer, change in changes if change == "exit"),
         dict(kept_out),
     )
+
+
+def _kept_out(segment_key: str) -> str:
+    return _KEPT_OUT.format(key=literal(segment_key), ranks=ranks_sql("segments.candidate_catalog"))
 
 
 def _as_of(con: Connection) -> datetime:

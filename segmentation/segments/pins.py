@@ -12,6 +12,7 @@ from datetime import datetime
 
 from segmentation.segments.catalog import Catalog
 from segmentation.segments.catalog_checks import needed_segments
+from segmentation.segments.rivalry import connect_groups
 from segmentation.warehouse import Connection, table_exists
 
 _COLUMNS = (
@@ -180,9 +181,11 @@ def resolve_pins(con: Connection, catalog: Catalog, live: Collection[str]) -> Pi
 
 
 def _grouped(catalog: Catalog, keys: Collection[str]) -> set[str]:
-    """Return the segments that share an exclusive group with one of ``keys``, those included."""
-    groups = {catalog.segments[key].definition.group for key in keys if key in catalog.segments} - {None}
-    return {key for key, segment in catalog.segments.items() if segment.definition.group in groups}
+    """Return the segments that are decided with one of ``keys``, in its exclusive groups and over them; all of them."""
+    ranks = {key: segment.definition.ranks for key, segment in catalog.segments.items()}
+    connected = connect_groups(ranks.values())
+    groups = {one for key in keys for group in ranks.get(key, ()) for one in connected[group]}
+    return {key for key, found in ranks.items() if groups & found.keys()}
 
 
 def _dependents(catalog: Catalog, keys: Collection[str]) -> set[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from segmentation.segments.catalog_checks import needed_segments
 from segmentation.segments.pins import read_pins
 from segmentation.segments.plan_sections import Column, PlanContext, Section
+from segmentation.segments.rivalry import MOVING_GROUPS
 
 #: In a matrix, who was or will be in no segment of the group.
 NONE = "(none)"
@@ -40,17 +41,17 @@ left join causes as c on s.segment_key = c.segment_key
 order by s.segment_key
 """
 
-_WAYS = """
+_WAYS = f"""
 select group_key, from_key, to_key, count(*)
 from (
     select
         m.customer_id,
-        p.moving_group_key as group_key,
+        g.group_key,
         coalesce(max(p.segment_key) filter (not m.is_entry), $none) as from_key,
         coalesce(max(p.segment_key) filter (m.is_entry), $none) as to_key
     from segments.candidate_moves as m
     inner join segments.candidate_places as p on m.place = p.place
-    where p.moving_group_key is not null
+    inner join {MOVING_GROUPS} as g on m.place = g.place
     group by all
 )
 group by all order by all
@@ -111,8 +112,11 @@ def transition_sections(context: PlanContext) -> Sequence[Section]:
 
 def _matrix(context: PlanContext, group: str, ways: dict[tuple[str, str], int], staying: dict[str, int]) -> Section:
     named = {key for way in ways for key in way}
-    known = {**context.live.segments, **context.catalog.segments}
-    ranks = {key: (known[key].definition.precedence or 0, key) for key in named if key != NONE}
+    ranks = {}
+    for key in named - {NONE}:
+        # A segment that left the group ranks in it as it did.
+        held = [one.segments[key].definition.ranks for one in (context.catalog, context.live) if key in one.segments]
+        ranks[key] = (next((found[group] for found in held if group in found), 0), key)
     keys = [*sorted(ranks, key=lambda key: ranks[key]), *([NONE] if NONE in named else [])]
     rows = tuple(
         (origin, *(
@@ -148,8 +152,8 @@ def reached_from(context: PlanContext, key: str) -> set[str]:
     waiting = [key]
     while waiting:
         segment = segments[waiting.pop()]
-        group = segment.definition.group
-        rivals = {one.key for one in segments.values() if group and one.definition.group == group}
+        own = segment.definition.ranks.keys()
+        rivals = {one.key for one in segments.values() if own & one.definition.ranks.keys()}
         new = (needed_segments(segment, segments, groups) | rivals) - reached
         reached |= new
         waiting += sorted(new)

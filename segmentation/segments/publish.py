@@ -13,7 +13,10 @@ from segmentation.run import Run, StageReport
 from segmentation.segments.canary_rows import publish_canaries
 from segmentation.segments.conflicts import publish_conflicts
 from segmentation.segments.publications import latest_publication
+from segmentation.segments.rivalry import ranks_sql
 from segmentation.warehouse import Connection, count, transaction
+
+_GROUPS_BEFORE, _GROUPS_NOW = ranks_sql("segments.catalog"), ranks_sql("segments.candidate_catalog")
 
 #: The steps in order, each a statement or a few, or what runs them. Exits come before entries in the log, so that a
 #: reader who stops anywhere never sees a customer in two segments of one exclusive group.
@@ -87,31 +90,29 @@ STEPS: dict[str, tuple[str, ...] | Callable[[Connection, Run], None]] = {
         delete from segments.effective as e using segments.candidate_changes as c
         where e.customer_id = c.customer_id and e.segment_key = c.segment_key and c.change = 'exit'
         """,
-        # A segment that moved to another group, or out of all, takes the members who stay with it.
-        """
+        # A segment that left a group takes the members who stay with it out, too; one that joined brings them in.
+        f"""
         delete from segments.effective as e using (
-            select p.segment_key
-            from segments.catalog as p
-            left join segments.candidate_catalog as n on p.segment_key = n.segment_key
-            where p.group_key is not null and p.group_key is distinct from n.group_key
+            from {_GROUPS_BEFORE} select segment_key, group_key except from {_GROUPS_NOW} select segment_key, group_key
         ) as p
-        where e.segment_key = p.segment_key
+        where e.segment_key = p.segment_key and e.group_key = p.group_key
         """,
-        """
+        f"""
         insert into segments.effective
         select c.customer_id, n.group_key, c.segment_key
         from segments.candidate_changes as c
-        inner join segments.candidate_catalog as n on c.segment_key = n.segment_key
-        where c.change = 'enter' and n.group_key is not null
+        inner join {_GROUPS_NOW} as n on c.segment_key = n.segment_key
+        where c.change = 'enter'
         """,
-        """
+        f"""
         insert into segments.effective
         select m.customer_id, n.group_key, m.segment_key
         from segments.membership as m
         inner join (
             select n.segment_key, n.group_key
-            from segments.candidate_catalog as n inner join segments.catalog as p on n.segment_key = p.segment_key
-            where n.group_key is not null and p.group_key is distinct from n.group_key
+            from {_GROUPS_NOW} as n
+            semi join segments.catalog as p on n.segment_key = p.segment_key
+            anti join {_GROUPS_BEFORE} as b on n.segment_key = b.segment_key and n.group_key = b.group_key
         ) as n on m.segment_key = n.segment_key
         anti join segments.candidate_changes as c
             on m.customer_id = c.customer_id and m.segment_key = c.segment_key

@@ -10,6 +10,7 @@ from typing import Any
 
 from segmentation.segments.canary_rows import live_canaries
 from segmentation.segments.evaluation import plain
+from segmentation.segments.rivalry import ranks_sql
 from segmentation.warehouse import Connection, table_exists
 
 
@@ -18,6 +19,9 @@ class SegmentSummary:
     """One segment as published.
 
     Attributes:
+        group_key: Its exclusive group, where it is in one.
+        precedence: Its rank there.
+        groups: Its rank in each of its groups.
         entered: Customers that entered by the last publication.
         exited: Customers that left by the last publication.
         share: Members as a share of all customers with features.
@@ -44,6 +48,7 @@ class SegmentSummary:
     catalog_file: str
     pin_id: str | None
     as_of: datetime
+    groups: dict[str, int]
     canary: str | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -51,7 +56,7 @@ class SegmentSummary:
         return {name: plain(value) for name, value in asdict(self).items()}
 
 
-_SEGMENTS = """
+_SEGMENTS = f"""
 with last as (select * from segments.publications order by publication_seq desc limit 1),
 sizes as (select segment_key, count(*) as members from segments.membership group by segment_key),
 moved as (
@@ -61,6 +66,10 @@ moved as (
         count(*) filter (c.change = 'exit') as exited
     from segments.membership_changes as c inner join last on c.run_id = last.run_id and c.effective_at = last.as_of
     group by c.segment_key
+),
+ranked as (
+    select segment_key, map(list(group_key order by group_key), list(precedence order by group_key)) as groups
+    from {ranks_sql("segments.catalog")} group by segment_key
 )
 select
     c.segment_key,
@@ -80,12 +89,15 @@ select
     c.definition ->> '$.action' as action,
     c.catalog_file,
     c.pin_id,
-    last.as_of
+    last.as_of,
+    coalesce(g.groups, map([]::varchar[], []::integer[])) as groups
 from segments.catalog as c
 cross join last
 left join sizes as s on c.segment_key = s.segment_key
 left join moved as m on c.segment_key = m.segment_key
-order by c.group_key nulls last, c.precedence, c.segment_key
+left join ranked as g on c.segment_key = g.segment_key
+order by coalesce(c.group_key, map_keys(g.groups)[1]) nulls last, coalesce(c.precedence, map_values(g.groups)[1]),
+    c.segment_key
 """
 
 

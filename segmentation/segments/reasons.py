@@ -30,7 +30,8 @@ class Circumstances:
         consent: Required purpose to whether the customer allows it.
         sides: Lists that name the customer: ``include``, ``exclude``.
         region: The customer's residency region.
-        winner: The customer's segment of the exclusive group.
+        group: The exclusive group that decides; of several, one that keeps the customer out.
+        winner: The segment that wins over it there.
         lacking_parent: The parent group, where the customer is in none of its segments.
         pin: What holds the segment, in words; ``None`` where its rule decides.
         is_pinned_to: Whether that holds the customer.
@@ -45,6 +46,7 @@ class Circumstances:
     consent: dict[str, bool]
     sides: frozenset[object]
     region: str | None
+    group: str | None
     winner: str | None
     lacking_parent: str | None
     pin: str | None = None
@@ -99,13 +101,13 @@ def _uninherited(accounts: list[str], clauses: Clause | None) -> Reason:
 
 
 def _outside(found: Circumstances) -> Reason:
-    key, group = found.catalog_row["segment_key"], found.catalog_row["group_key"]
     if found.lacking_parent is not None:
         return "parent", f"is not a member because the customer is in no segment of the group {found.lacking_parent}"
-    if found.winner not in {None, key} and found.winner_pin and not found.pin:
-        return "group", f"is not a member because {found.winner} of the exclusive group {group} is {found.winner_pin}"
-    if found.winner not in {None, key}:
-        return "group", f"is not a member because {found.winner} ranks higher in the exclusive group {group}"
+    if found.winner and found.winner_pin and not found.pin:
+        text = f"is not a member because {found.winner} of the exclusive group {found.group} is {found.winner_pin}"
+        return "group", text
+    if found.winner:
+        return "group", f"is not a member because {found.winner} ranks higher in the exclusive group {found.group}"
     return "pending", f"is not a member as published; {_PENDING}"
 
 

@@ -5,7 +5,6 @@ which rules contain or overlap each other. Does not belong here: how that is fou
 keeps a catalog from being used (``catalog_checks.py``): a run does not wait for these.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime
 from itertools import combinations
@@ -28,6 +27,7 @@ from segmentation.segments.conditions import (
 from segmentation.segments.evaluation import holds
 from segmentation.segments.kinds import Contract, Kind, kind_of
 from segmentation.segments.reasoning import Answer, Example, Membership, Reasoner, World
+from segmentation.segments.rivalry import rivals_of
 from segmentation.segments.rule_sql import to_text
 
 Segments = Mapping[str, CatalogSegment]
@@ -76,9 +76,9 @@ def world_of(segments: Segments, groups: AllGroups, required: Collection[str]) -
     for key, segment in segments.items():
         definition = segment.definition
         if definition.is_evaluated and definition.kind == "rule" and segment.condition is not None:
-            memberships[key] = Membership(segment.condition, is_exact=_is_open(segment) and definition.group is None)
+            memberships[key] = Membership(segment.condition, is_exact=_is_open(segment) and not definition.ranks)
     exclusive = (
-        frozenset(key for key, segment in segments.items() if segment.definition.group == group) for group in groups
+        frozenset(key for key, segment in segments.items() if group in segment.definition.ranks) for group in groups
     )
     return World(frozenset(required), memberships, tuple(keys for keys in exclusive if len(keys) > 1))
 
@@ -166,8 +166,7 @@ class _Checks:
 
     def _may_take_everyone(self, key: str) -> bool:
         definition = self._segments[key].definition
-        group = self._groups.get(definition.group or "")
-        if group is not None and group.definition.default == key:
+        if any(group.definition.default == key for group in self._groups.values()):
             return True
         is_narrowed = bool(definition.consent.purposes or definition.residency or definition.exclude)
         return is_narrowed and self._rules[key] == Always(truth=True)
@@ -189,7 +188,7 @@ class _Checks:
 
     def _check_winners(self, evaluated: list[str]) -> Iterator[CatalogProblem]:
         """Yield a warning for each segment of a group that others of better rank leave nobody to."""
-        for members in self._by_rank(evaluated):
+        for group, members in self._by_rank(evaluated):
             better: list[str] = []
             for key in members:
                 if better and key not in self._never and self._segments[key].definition.kind == "rule":
@@ -197,14 +196,16 @@ class _Checks:
                     if takers:
                         yield self._problem(
                             key,
-                            f"{key} never wins in group {self._segments[key].definition.group}: "
+                            f"{key} never wins in group {group}: "
                             f"whom it takes, {' or '.join(takers)} of better precedence takes",
                             "warning",
                             expected="a customer for whom it decides",
                             repair="give it a better precedence, or narrow the others",
-                            at="precedence",
+                            at=_ranked_at(self._segments[key]),
                         )
-                if _is_open(self._segments[key]) and key not in self._never:
+                # One of several groups may lose in another, and then leaves whom it takes to those behind it.
+                is_alone = len(self._segments[key].definition.ranks) == 1
+                if is_alone and _is_open(self._segments[key]) and key not in self._never:
                     better.append(key)
 
     def _takers(self, key: str, better: list[str]) -> list[str]:
@@ -249,12 +250,12 @@ class _Checks:
     def _equal(self, one: str, other: str) -> CatalogProblem:
         first, second = (self._segments[key] for key in (one, other))
         facts = [
-            (segment.required_purposes, segment.definition.residency, segment.definition.group, segment.listings)
+            (segment.required_purposes, segment.definition.residency, segment.definition.ranks.keys(), segment.listings)
             for segment in (first, second)
         ]
         # Of two in one group, the one that never wins has been told.
         place = f"{first.file}:{first.line('rule')}"
-        if facts[0] == facts[1] and first.definition.group is None:
+        if facts[0] == facts[1] and not first.definition.ranks:
             return self._problem(
                 other,
                 f"{other} and {one} take the same customers; the other is in {place}",
@@ -266,26 +267,26 @@ class _Checks:
         return self._problem(other, f"{what}; the other is in {place}", "information")
 
     def _overlaps(self, usual: list[str]) -> Iterator[CatalogProblem]:
-        for members in self._by_rank(usual):
+        for group, members in self._by_rank(usual):
             for one, other in combinations(members, 2):
                 answer = self._reasoner.overlaps(self._rules[one], self._rules[other])
                 if answer.is_yes:
+                    # Where it is in several groups, another segment may win over it there.
+                    several = len(self._segments[one].definition.ranks) > 1
+                    where = f" in group {group}, where nobody wins over it in another" if several else ""
                     yield self._problem(
                         other,
-                        f"{other} and {one} can take the same customer, then {one} wins by precedence"
+                        f"{other} and {one} can take the same customer, then {one} wins by precedence{where}"
                         + _for_example(answer, "taken by both"),
                         "information",
-                        at="precedence",
+                        at=_ranked_at(self._segments[other]),
                     )
 
-    def _by_rank(self, keys: Collection[str]) -> list[list[str]]:
-        """Return the segments of each group, those that win first."""
-        members: dict[str, list[str]] = defaultdict(list)
-        for key in keys:
-            if group := self._segments[key].definition.group:
-                members[group].append(key)
+    def _by_rank(self, keys: Collection[str]) -> list[tuple[str, list[str]]]:
+        """Return each group with its segments, those that win first."""
+        ranks = {key: self._segments[key].definition.ranks for key in keys}
         return [
-            sorted(found, key=lambda key: self._segments[key].definition.precedence or 0) for found in members.values()
+            (group, rivals_of(group, ranks)) for group in dict.fromkeys(one for own in ranks.values() for one in own)
         ]
 
     # -- questions that need no solver ---------------------------------------------------------------------
@@ -322,6 +323,11 @@ class _Checks:
         answer = self._reasoner.implies(one, other)
         self._remember(answer.example)
         return answer
+
+
+def _ranked_at(segment: CatalogSegment) -> str:
+    """Return the key of a segment's file that ranks it."""
+    return "groups" if len(segment.definition.ranks) > 1 else "precedence"
 
 
 def _shown(condition: Condition) -> str:

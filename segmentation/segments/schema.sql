@@ -16,7 +16,7 @@ create table if not exists segments.catalog (
     definition json not null,
     rule_sql varchar,
     lifecycle varchar not null,
-    group_key varchar,
+    group_key varchar,                 -- null in no group, and in several: definition -> '$.groups' has those by rank
     precedence integer,
     owner varchar not null,            -- empty for a draft without an owner
     catalog_file varchar not null,

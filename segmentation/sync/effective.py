@@ -10,6 +10,7 @@ each exclusive group. A merged id holds ``{"merged_into":"c_…"}``; ``#segments
 
 from collections.abc import Collection, Iterable
 
+from segmentation.segments.rivalry import ranks_sql
 from segmentation.sync.stores.contract import SEGMENTS_KEY
 from segmentation.sync.views import View
 from segmentation.warehouse import Connection, count, literal, table_exists
@@ -82,10 +83,13 @@ create or replace temp table sync_entries as
 select *, (row_number() over (order by segment_key, segment_version) - 1)::integer as place
 from (
     select distinct
-        membership.segment_key, membership.segment_version, catalog.group_key,
+        membership.segment_key, membership.segment_version, coalesce(ranked.groups, []) as groups,
         catalog.segment_key is not null as is_listed
     from segments.membership as membership
     left join segments.catalog as catalog on catalog.segment_key = membership.segment_key
+    left join (
+        select segment_key, list(group_key order by group_key) as groups from {ranks} group by segment_key
+    ) as ranked on ranked.segment_key = membership.segment_key
     where {listed}
 )
 """
@@ -112,15 +116,18 @@ with sets as (
 
 select
     {names}, any_value(sets.customers) as customers, count(*) as memberships,
-    count(entries.group_key) > count(distinct entries.group_key)
+    len(flatten(list(entries.groups))) > len(list_distinct(flatten(list(entries.groups))))
         or count(*) > count(distinct entries.segment_key) as has_conflict,
     string_agg(
         to_json(entries.segment_key)::varchar || ':' || entries.segment_version, ',' order by entries.segment_key
     ) as segments,
-    string_agg(
-        to_json(entries.group_key)::varchar || ':' || to_json(entries.segment_key)::varchar, ','
-        order by entries.group_key, entries.segment_key
-    ) filter (where entries.group_key is not null) as groups
+    -- In the order of the groups: no character of a key comes before the quote that ends it.
+    array_to_string(
+        list_sort(flatten(list(list_transform(
+            entries.groups,
+            lambda one: to_json(one)::varchar || ':' || to_json(entries.segment_key)::varchar
+        )))), ','
+    ) as groups
 from sets
 join sync_entries as entries on {contains}
 group by {names}
@@ -146,11 +153,16 @@ select
     {view}, {segments_key},
     '{{"segments":{{' || coalesce(string_agg(
         to_json(catalog.segment_key)::varchar || ':{{' || case
-            when catalog.group_key is null then '' else '"group":' || to_json(catalog.group_key)::varchar || ','
+            when len(ranked.groups) = 1 then '"group":' || to_json(ranked.groups[1])::varchar || ','
+            when len(ranked.groups) > 1 then '"groups":' || to_json(ranked.groups)::varchar || ','
+            else ''
         end || '"version":' || catalog.segment_version || '}}', ',' order by catalog.segment_key
     ), '') || '}}}}',
     'segments'
 from segments.catalog as catalog
+left join (
+    select segment_key, list(group_key order by group_key) as groups from {ranks} group by segment_key
+) as ranked on ranked.segment_key = catalog.segment_key
 where coalesce(catalog.is_evaluated, true) and {listed_in_catalog}
 """
 
@@ -211,7 +223,7 @@ def compute_values(con: Connection, view: View, conditional_purposes: tuple[str,
     allowed = consenting("population.customer_id", conditional_purposes)
     resident = residing("population.customer_id", view.regions)
     con.execute(_PERMITTED.format(condition=f"{str(view.has_customers).lower()} and {allowed} and {resident}"))
-    con.execute(_ENTRIES.format(listed=listed_in(view, "membership")))
+    con.execute(_ENTRIES.format(ranks=ranks_sql("segments.catalog"), listed=listed_in(view, "membership")))
     words = range(max(-(-count(con, "sync_entries") // _WORD_BITS), 1))
     names = [f"word_{word}" for word in words]
     con.execute(_STATES.format(words=", ".join(_word(word) for word in words)))
@@ -220,6 +232,7 @@ def compute_values(con: Connection, view: View, conditional_purposes: tuple[str,
         _VALUES.format(
             view=literal(view.view_id),
             segments_key=literal(SEGMENTS_KEY),
+            ranks=ranks_sql("segments.catalog"),
             listed_in_catalog=listed_in(view, "catalog"),
             same=" and ".join(f"sets.{name} = states.{name}" for name in names),
         )

@@ -27,6 +27,7 @@ left join segments.candidate_catalog as n on m.segment_key = n.segment_key
 where
     m.segment_version is distinct from n.segment_version
     or b.group_key is distinct from n.group_key
+    or b.definition ->> '$.groups' is distinct from n.definition ->> '$.groups'
     or b.destinations is distinct from n.destinations
 """
 

@@ -34,7 +34,8 @@ def render_flags(value: str) -> dict[str, Any]:
     """Return evaluators and flags for the segments of a view.
 
     Args:
-        value: The view's ``#segments`` entry: ``{"segments": {key: {"version": 1, "group": "tier"}}}``.
+        value: The view's ``#segments`` entry: ``{"segments": {key: {"version": 1, "group": "tier"}}}``;
+            ``"groups": ["offer", "tier"]`` for one in several.
     """
     segments: dict[str, dict[str, Any]] = json.loads(value)["segments"]
     # Providers replace references once: an evaluator must not refer to another.

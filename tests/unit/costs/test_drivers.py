@@ -265,6 +265,16 @@ def test_the_costing_group_is_the_one_that_the_catalog_marks(company) -> None:
     assert company.summary()["costing_group"] == "tier"
 
 
+def test_a_segment_of_several_groups_pays_where_one_of_them_splits_costs(tiers) -> None:
+    for key, groups in (("bundle", '{"offer":1,"tier":2}'), ("perk", '{"offer":2,"perk":1}')):
+        tiers.insert("segments.catalog", segment_key=key, lifecycle="active", definition=f'{{"groups":{groups}}}')
+        tiers.member("ann", key, DAY - timedelta(days=30))
+    tiers.request(user_id="ann", times=3)
+    tiers.request(user_id="bob")
+    tiers.build(tiers.pools(EDGE))
+    assert tiers.allocated("c") == {"bundle": 75_000_000, "core": 25_000_000}
+
+
 def test_an_ambiguous_identifier_shows_as_a_finding(tiers) -> None:
     """Identity promises one customer per value; if it broke that, the quantities would grow unseen."""
     tiers.identifier("user_id", "ann", "bob")

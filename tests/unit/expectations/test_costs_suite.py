@@ -81,7 +81,7 @@ def good(con: Connection, run: Run) -> Connection:
     )
     con.execute(
         "create or replace table segments.catalog as select unnest(['vip', 'free']) as segment_key, "
-        "'tier' as group_key, true as is_evaluated, '{}'::json as definition"
+        "'tier' as group_key, 1 as precedence, true as is_evaluated, '{}'::json as definition"
     )
     return con
 

@@ -14,6 +14,7 @@ from segmentation.run import Run, StageReport
 from segmentation.segments.candidate import build_candidate
 from segmentation.segments.catalog import Catalog, load_catalog
 from segmentation.segments.publish import publish
+from segmentation.segments.rivalry import ranks_sql
 from segmentation.warehouse import Connection
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class Company:
         grouped = set(
             self.rows(
                 "select m.customer_id, c.group_key, m.segment_key from segments.membership as m "
-                "join segments.catalog as c using (segment_key) where c.group_key is not null"
+                f"join {ranks_sql('segments.catalog')} as c using (segment_key)"
             )
         )
         assert set(self.rows("select * from segments.effective")) == grouped

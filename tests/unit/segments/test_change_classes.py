@@ -204,6 +204,6 @@ def test_costs_split_by_another_group_is_breaking(tiers: Company) -> None:
 def test_no_key_is_forgotten() -> None:
     decided = {
         "lifecycle", "rule", "kind", "expires_on", "include", "exclude", "guards", "destinations", "group",
-        "precedence", "consent", "residency", "entity", "key", "canary",
+        "precedence", "groups", "consent", "residency", "entity", "key", "canary",
     }  # fmt: skip
     assert set(Segment.model_fields) <= decided | set(DESCRIPTIVE), "say of which class a change of the key is"

@@ -1,6 +1,5 @@
 """Whatever is edited: without approval, nobody leaves a segment because of it."""
 
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ GROUPS = """
 groups:
   - {key: tier, name: Tier, description: Service., costing: true}
   - {key: perks, name: Perks, description: More., parent: tier}
+  - {key: offer, name: Offer, description: What is shown.}
 """
 
 #: Every customer there can be, as far as the rules below can tell them apart.
@@ -61,6 +61,28 @@ CATALOG = st.fixed_dictionaries(
         "vip": segment(PLAIN, "tier", (1, 4), is_asked_for=True),
         "core": segment(PLAIN, "tier", (2, 5)),
         "free": segment(PLAIN, "tier", (3, 6), is_asked_for=True),
+        "lounge": segment(PLAIN, "perks", (1, 3), is_asked_for=True),
+        "base": segment(PLAIN, is_asked_for=True),
+        "asks": segment(ASKING),
+        "asks_too": segment(ASKING, "perks", (2, 4)),
+    }
+)
+
+
+def several(rules: st.SearchStrategy[str], ranks: tuple[int, ...], *groups: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Return definitions of a segment that others ask for, in one or more of some groups."""
+    places = st.dictionaries(st.sampled_from(groups), st.sampled_from(ranks), min_size=1)
+    written = places.map(lambda found: "{" + ", ".join(f"{group}: {rank}" for group, rank in found.items()) + "}")
+    return st.fixed_dictionaries(
+        {"rule": rules, "include": LISTED, "exclude": st.just("[]"), "lifecycle": STEADY, "groups": written}
+    )
+
+
+SHARED = st.fixed_dictionaries(
+    {
+        "vip": several(PLAIN, (1, 4), "tier", "offer"),
+        "core": several(PLAIN, (2, 5), "tier", "offer"),
+        "free": several(PLAIN, (3, 6), "tier", "offer"),
         "lounge": segment(PLAIN, "perks", (1, 3), is_asked_for=True),
         "base": segment(PLAIN, is_asked_for=True),
         "asks": segment(ASKING),
@@ -112,19 +134,29 @@ def _claims(catalog: Catalog, key: str, customer: dict[str, Any], mine: set[str]
     return customer["customer_id"] in listed["include"] or holds(one.condition, customer, mine)
 
 
-def _winners(catalog: Catalog, claims: list[str], mine: set[str]) -> Iterator[str]:
-    best: dict[str, tuple[int, str]] = {}
-    for key in claims:
-        definition = catalog.segments[key].definition
-        if definition.group is None:
-            yield key
-            continue
-        parent = catalog.groups[definition.group].definition.parent
-        if parent and not any(catalog.segments[other].definition.group == parent for other in mine):
-            continue
-        rank = (definition.precedence, key)
-        best[definition.group] = min(best.get(definition.group, rank), rank)
-    yield from (key for _, key in best.values())
+def _winners(catalog: Catalog, claims: list[str], mine: set[str]) -> set[str]:
+    ranks = {key: catalog.segments[key].definition.ranks for key in claims}
+    held = {group for key in mine for group in catalog.segments[key].definition.ranks}
+    found: set[str] = set()
+
+    def is_decided(key: str) -> bool:
+        return all(
+            other in done
+            for other in let_in
+            for group in ranks[key].keys() & ranks[other].keys()
+            if ranks[other][group] < ranks[key][group]
+        )
+
+    let_in = [
+        key for key in claims if all(catalog.groups[one].definition.parent in {None, *held} for one in ranks[key])
+    ]
+    done: set[str] = set()
+    while len(done) < len(let_in):
+        key = next(key for key in let_in if key not in done and is_decided(key))
+        done.add(key)
+        if not any(ranks[key].keys() & ranks[winner].keys() for winner in found):
+            found.add(key)
+    return found
 
 
 def edit_without_approval(before: dict[str, Any], after: dict[str, Any], changed: set[str]) -> None:
@@ -176,4 +208,21 @@ def test_a_class_keeps_what_it_says(before: dict[str, Any], after: dict[str, Any
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(before=CATALOG, after=CATALOG, key=KEYS)
 def test_a_class_keeps_what_it_says_many_times_over(before: dict[str, Any], after: dict[str, Any], key: str) -> None:
+    edit_by_class(before, after, key)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(before=SHARED, after=SHARED, changed=st.sets(KEYS, min_size=1))
+def test_in_groups_that_share_segments_nobody_leaves_either(
+    before: dict[str, Any], after: dict[str, Any], changed: set[str]
+) -> None:
+    edit_without_approval(before, after, changed)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(before=SHARED, after=SHARED, key=KEYS)
+def test_a_class_keeps_what_it_says_in_groups_that_share_segments(
+    before: dict[str, Any], after: dict[str, Any], key: str
+) -> None:
     edit_by_class(before, after, key)

@@ -151,6 +151,22 @@ def test_a_segment_goes_to_the_destinations_it_names_alone(company):
     assert set(values(company, "essential.service~segments")["#segments"]["segments"]) == {"vip", "standard", "risky"}
 
 
+def test_a_segment_of_several_groups_is_told_in_each(company):
+    company.segment("bundle")
+    company.con.execute(
+        """update segments.catalog set definition = '{"groups":{"offer":1,"tier":2}}' where segment_key = 'bundle'"""
+    )
+    company.member("c_1", "bundle", "risky")
+    company.build()
+    held = values(company)
+    assert held["c_1"] == {"segments": {"bundle": 1, "risky": 1}, "groups": {"offer": "bundle", "tier": "bundle"}}
+    assert held["#segments"]["segments"]["bundle"] == {"version": 1, "groups": ["offer", "tier"]}
+    assert company.summary()[STORE]["group_conflicts"] == 0
+    company.member("c_1", "bundle", "vip")
+    company.build()
+    assert company.summary()[STORE]["group_conflicts"] == 1
+
+
 def test_a_segment_that_is_not_evaluated_is_not_offered(company):
     company.segment("draft", is_evaluated=False)
     company.build()
