@@ -44,7 +44,7 @@ where not l.is_default;
 """
 
 # Beside a segment that lost in another group there can be a member that has not beaten it.
-_BEATS = " and (w.pin_id is null, w.precedence, w.segment_key) < (l.pin_id is null, l.precedence, l.segment_key)"
+_BEATS = " and w.standing < l.standing"
 
 
 def drop_views(con: Connection) -> None:

@@ -40,11 +40,12 @@ def ranks_sql(catalog: str) -> str:
     )
 
 
-#: ``segments.candidate_places`` once per group.
+#: ``segments.candidate_places`` once per group, numbered such that the lower ``standing`` of a group's segments wins.
 GROUPED_PLACES = (
-    "(select * from segments.candidate_places where group_key is not null union all "
+    "(select *, row_number() over (order by pin_id is null, precedence, segment_key) as standing from ("
+    "select * from segments.candidate_places where group_key is not null union all "
     "select * exclude (held) replace (held.key as group_key, held.value as precedence) "
-    f"from (select *, {_by_group_sql('ranks')} as held from segments.candidate_places where ranks is not null))"
+    f"from (select *, {_by_group_sql('ranks')} as held from segments.candidate_places where ranks is not null)))"
 )
 
 #: Place and group: within which groups a customer moves who enters or leaves a segment.

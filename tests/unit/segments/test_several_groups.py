@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from segmentation.errors import CandidateError, CatalogProblem
+from segmentation.segments.backfill_scope import find_parts
 from segmentation.segments.candidate import build_candidate
 from segmentation.segments.catalog import load_catalog, validate_catalog
 from segmentation.segments.change_classes import compare_catalogs
@@ -441,6 +442,11 @@ def test_groups_that_share_a_segment_are_approved_together(bundles) -> None:
     (unit,) = find_units(before, bundles.catalog())
     assert (unit.key, unit.groups) == ("group:offer", {"offer", "tier"})
     assert unit.segments == {"vip", "bundle", "core", "free", "discount"}
+
+
+def test_past_days_of_one_are_decided_with_all_that_share_its_groups(bundles) -> None:
+    bundles.write("alone", "true")
+    assert find_parts(bundles.catalog(), {"discount"}) == {"vip", "bundle", "core", "free", "discount"}
 
 
 @pytest.mark.parametrize(
