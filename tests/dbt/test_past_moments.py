@@ -247,17 +247,28 @@ def _fact(entity: str, known: int, *, began: int = 0, amount: int = 1, key: int 
     return Fact(entity, key, "ada", _before(known), _before(known + began), amount)
 
 
+def look_back(builder: Builder, told: list[Fact]) -> None:
+    by_then = [fact for fact in told if fact.known <= AS_OF]
+    later = [fact for fact in told if fact.known > AS_OF]
+    assert builder.build(by_then + later) == builder.build(by_then)
+
+
 @given(told=st.lists(facts, max_size=12))
 @example(told=[_fact("orders", 5, amount=0), _fact("orders", -1, began=6, amount=2)])
 @example(told=[_fact("subscriptions", 5), _fact("subscriptions", -1, began=6, amount=2)])
 @example(told=[_fact("events", 0), _fact("events", -1, amount=2), _fact("requests", 0), _fact("requests", -1)])
 @example(told=[_fact("order_lines", 0, amount=3), _fact("order_lines", -1, amount=-3), _fact("orders", 0)])
 @example(told=[_fact("member", -1), _fact("accounts", 9, amount=2), _fact("accounts", -9, amount=3)])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_past_stays_what_it_was(builder: Builder, told: list[Fact]) -> None:
-    by_then = [fact for fact in told if fact.known <= AS_OF]
-    later = [fact for fact in told if fact.known > AS_OF]
-    assert builder.build(by_then + later) == builder.build(by_then)
+    look_back(builder, told)
+
+
+@pytest.mark.slow
+@given(told=st.lists(facts, max_size=12))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_past_stays_what_it_was_many_times_over(builder: Builder, told: list[Fact]) -> None:
+    look_back(builder, told)
 
 
 def test_what_is_known_by_then_counts_up_to_the_moment_itself(builder: Builder) -> None:

@@ -96,9 +96,7 @@ _PAIRS = [(a, b) for a in _NAMES for b in _NAMES if a < b]
 _DECISIONS = st.lists(st.sampled_from(_PAIRS), min_size=1, max_size=4, unique=True)
 
 
-@given(_DECISIONS)
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_links_that_are_taken_back_restore_every_id(people, later, pairs):
+def take_links_back(people, later, pairs):
     day = int(people.rows("select count(*) from identity.publications")[0][0])
     before = owners(people)
     rules = [decide(people, "must_link", [f"{a}@shop.com", f"{b}@shop.com"]) for a, b in pairs]
@@ -108,6 +106,19 @@ def test_links_that_are_taken_back_restore_every_id(people, later, pairs):
         end_rule(people.con, rule.rule_id, replace(SIGNED, reason="case 8"))
     people.resolve(later(day + 1))
     assert owners(people) == before
+
+
+@given(_DECISIONS)
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_links_that_are_taken_back_restore_every_id(people, later, pairs):
+    take_links_back(people, later, pairs)
+
+
+@pytest.mark.slow
+@given(_DECISIONS)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_links_that_are_taken_back_restore_every_id_many_times_over(people, later, pairs):
+    take_links_back(people, later, pairs)
 
 
 @pytest.fixture

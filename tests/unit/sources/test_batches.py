@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -58,9 +59,7 @@ def outcome(yard) -> list[list[tuple]]:
     return [yard.rows(f"select * from sources.{table} order by all") for table in tables]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(files=st.lists(st.tuples(st.booleans(), st.lists(ROW, max_size=8)), min_size=2, max_size=5))
-def test_a_batch_gives_what_its_files_give_one_by_one(yard, monkeypatch, files) -> None:
+def read_a_batch(yard, monkeypatch, files) -> None:
     yard.map(FOLDING, "shop.yml")
     for path in (yard.landing / "lines").glob("*"):
         path.unlink()
@@ -74,6 +73,19 @@ def test_a_batch_gives_what_its_files_give_one_by_one(yard, monkeypatch, files) 
         yard.build()
     assert outcome(yard) == together
     assert len(together[3]) >= len(files)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(files=st.lists(st.tuples(st.booleans(), st.lists(ROW, max_size=8)), min_size=2, max_size=5))
+def test_a_batch_gives_what_its_files_give_one_by_one(yard, monkeypatch, files) -> None:
+    read_a_batch(yard, monkeypatch, files)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(files=st.lists(st.tuples(st.booleans(), st.lists(ROW, max_size=8)), min_size=2, max_size=5))
+def test_a_batch_gives_what_its_files_give_one_by_one_many_times_over(yard, monkeypatch, files) -> None:
+    read_a_batch(yard, monkeypatch, files)
 
 
 def test_a_file_that_is_damaged_inside_is_rejected_alone(yard) -> None:

@@ -74,9 +74,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(before=moves, after=moves)
-def test_a_full_delivery_afterwards_is_what_it_would_have_been(asking, before, after):
+def withdraw_in_between(asking, before, after):
     """With and without withdrawals in between, a destination ends as it should; in between, it only loses."""
 
     def happen(steps):
@@ -123,6 +121,19 @@ def test_a_full_delivery_afterwards_is_what_it_would_have_been(asking, before, a
         "select customer_id, value from sync.candidate_values where view_id = ?", [asking.view_id("online_store")]
     ).fetchall()
     assert asking.held("online_store") == asking.desired("online_store") == dict(wanted)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=moves, after=moves)
+def test_a_full_delivery_afterwards_is_what_it_would_have_been(asking, before, after):
+    withdraw_in_between(asking, before, after)
+
+
+@pytest.mark.slow
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=moves, after=moves)
+def test_a_full_delivery_afterwards_is_what_it_would_have_been_many_times_over(asking, before, after):
+    withdraw_in_between(asking, before, after)
 
 
 def test_in_one_run_the_full_delivery_follows(asking):
