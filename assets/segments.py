@@ -5,23 +5,27 @@ Belongs here: the order of the steps. The work is in `segmentation/segments`, th
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import dagster as dg
 
 from assets.metadata import bar_chart, catalog_link, markdown_table, report_metadata, upset_chart
 from assets.segment_decisions import SegmentDecision, decide
+from assets.segment_usages import read_usages
 from assets.stage_assets import candidate_arguments, materialize_tables, published_arguments
 from expectations import ledger
-from orchestration.resources import PINS_ALONE_TAG, StrataResource, run_from_context
+from orchestration.resources import PINS_ALONE_TAG, PLANNED_TAG, StrataResource, run_from_context
 from orchestration.stages import stage
 from segmentation.contracts import ensure_schema
 from segmentation.features.contract import load_contract
+from segmentation.segments.application import require_base
 from segmentation.segments.candidate import build_candidate
 from segmentation.segments.catalog_facts import read_catalog_facts
 from segmentation.segments.catalog_page import write_page
 from segmentation.segments.history import measure_churn
 from segmentation.segments.in_force import definitions_live, definitions_to_evaluate
 from segmentation.segments.overlaps import largest_combinations, measure_overlaps
+from segmentation.segments.plan import read_base
 from segmentation.segments.publish import publish
 from segmentation.segments.state import export_state
 
@@ -57,7 +61,15 @@ def segments_candidate(
         ensure_schema(con, STAGE.schema)
         decided = decide(con, settings, config)
         pins_alone = PINS_ALONE_TAG in context.run.tags
-        catalog = (definitions_live if pins_alone else definitions_to_evaluate)(con, settings.catalog, contract)
+        planned = context.run.tags.get(PLANNED_TAG)
+        if pins_alone:
+            catalog = definitions_live(con, settings.catalog, contract)
+        else:
+            # What was approved is what is here, or nothing is proposed.
+            check = partial(require_base, con, read_base(planned)) if planned else None
+            catalog = definitions_to_evaluate(
+                con, settings.catalog, contract, at=run.recorded_at, check=check, usages=read_usages(con, settings)
+            )
         report = build_candidate(con, run, catalog, pins_alone=pins_alone)
         sizes = con.execute(
             "select segment_key, members_before, members_after, entering, leaving "

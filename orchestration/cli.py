@@ -14,6 +14,7 @@ from rich.text import Text
 
 from orchestration.commands import (
     apply,
+    approvals,
     audit,
     backfill,
     canary,
@@ -55,6 +56,7 @@ app.command("validate")(catalog.validate)
 app.command("check-source")(catalog.check_source)
 app.command("plan", cls=plan.PlanCommand)(plan.plan)
 app.command("apply")(apply.apply)
+app.add_typer(approvals.group)
 app.command("quarantine")(quarantine.quarantine)
 app.command("withheld")(withheld.withheld)
 app.command("segments")(customers.segments)

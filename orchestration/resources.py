@@ -29,6 +29,9 @@ DUE_TAG = "strata/due"
 #: Run tag of a decision about a segment that can't wait: definitions stay as they are live, and pins alone act.
 PINS_ALONE_TAG = "strata/pins_alone"
 
+#: Run tag of the run that carries out a plan: what the plan was made on, which the run must find.
+PLANNED_TAG = "strata/planned"
+
 #: Everything that opens the warehouse for writing is in this pool, which lets one step in at a time.
 WAREHOUSE_POOL = "warehouse"
 

@@ -13,13 +13,14 @@ from rich.text import Text
 from orchestration.commands.console import Json, hint_table, out, print_json
 from orchestration.commands.identity_steward import require_warehouse
 from orchestration.commands.plan import plan_now
-from orchestration.commands.run import MARTS, execute, exit_code, one_run, show_summary
+from orchestration.commands.run import MARTS, execute, exit_code, no_other_run, one_run, show_summary
 from orchestration.settings import Settings, now
 from orchestration.stages import STAGE_NAMES
 from segmentation.errors import GateClosedError, StrataError
 from segmentation.features.contract import load_contract
 from segmentation.segments.application import Outcome, carry_out
 from segmentation.segments.approvals import Approver
+from segmentation.segments.plan import Base
 from segmentation.segments.plan_file import read_plan
 
 #: What an apply runs: the stage and all that follows from membership.
@@ -49,9 +50,11 @@ def apply(
         raise StrataError("an approval names who approves, and why", repair="give --by and --reason a text")
     code = 0
 
-    def run_stage() -> str:
+    def run_stage(base: Base) -> str:
         nonlocal code
-        progress, run_id, moment, seconds = execute(settings, PARTS, plan.as_of, accept or [], quiet=as_json)
+        progress, run_id, moment, seconds = execute(
+            settings, PARTS, plan.as_of, accept or [], quiet=as_json, planned=base.text
+        )
         if not as_json:
             show_summary(settings, progress, moment, seconds)
         stage = progress.parts["segments"]
@@ -62,12 +65,12 @@ def apply(
                 f"the plan was approved and not published: {stage.message or 'the stage did not finish'}",
                 where="stage segments",
                 expected="an open gate; membership is as it was",
-                repair="repair what it says, then apply the plan again; the approval stands",
+                repair="repair what it says, then apply the plan again; the approval stands: strata approvals",
             )
         code = exit_code(progress)
         return run_id
 
-    with one_run(settings):
+    with one_run(settings), no_other_run(settings, "a plan is applied"):
         outcome = carry_out(
             settings.warehouse,
             plan,

@@ -6,8 +6,7 @@ killed erasure is gone on with by its id.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from orchestration.commands.console import Json, hint_table, out, print_json, table
 from orchestration.commands.identity_steward import require_warehouse
-from orchestration.commands.run import execute, one_run
+from orchestration.commands.run import execute, no_other_run, one_run
 from orchestration.settings import Settings, now
 from segmentation import audit
 from segmentation.contracts import ensure_schema, latest_candidate
@@ -24,7 +23,7 @@ from segmentation.erasure.catalog_lists import Recogniser, forget_in_definitions
 from segmentation.erasure.erase import Request, preview
 from segmentation.erasure.erase import erase as erase_customer
 from segmentation.erasure.requests import Erasure, Sink, find_request, read_requests, record_sinks
-from segmentation.errors import StrataError, WarehouseBusyError
+from segmentation.errors import StrataError
 from segmentation.features.contract import load_contract
 from segmentation.identity.catalog import load_identifier_rules
 from segmentation.identity.explain import resolve_customer
@@ -63,7 +62,7 @@ def erase(
     if customer is not None and dry_run:
         _preview(settings, customer, as_json=as_json)
         return
-    with one_run(settings), _no_other_run(settings):
+    with one_run(settings), no_other_run(settings, "a customer is forgotten"):
         if resume is None and customer is not None:
             erasure_id = _forget(settings, customer, reason, author, ask=not (yes or as_json))
         else:
@@ -189,27 +188,6 @@ def _deliver(settings: Settings, *, quiet: bool) -> Sink:
         )
         return Sink("readers", "failed", {"run_id": run_id, "error": message})
     return Sink("readers", "finished", {"run_id": run_id})
-
-
-@contextmanager
-def _no_other_run(settings: Settings) -> Iterator[None]:
-    """Refuse while Dagster runs: what a run has proposed and not published would bring the customer back."""
-    import dagster as dg
-
-    from orchestration.abandoned_runs import end_abandoned_runs
-    from orchestration.instance import open_instance
-
-    with open_instance(settings) as instance:
-        end_abandoned_runs(instance)
-        active = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
-    if active:
-        raise WarehouseBusyError(
-            f"run {active[0].run_id} is at work",
-            where=str(settings.dagster_home),
-            expected="no run while a customer is forgotten",
-            repair="wait for it to end, or stop it, then strata erase again",
-        )
-    yield
 
 
 def _show(settings: Settings, erasure_id: str, *, as_json: bool) -> None:

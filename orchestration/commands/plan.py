@@ -4,6 +4,7 @@ Belongs here: asking for a plan and showing it. Does not belong here: what it sa
 its sections (`orchestration/plan_sections.py`), or carrying it out (`apply.py`).
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,10 @@ from typer.core import TyperCommand
 
 from orchestration.commands.console import Json, err, hint_table, out
 from orchestration.settings import Settings, now
+from segmentation.contracts import ensure_schema
+from segmentation.errors import WarehouseBusyError
 from segmentation.features.contract import load_contract
-from segmentation.segments.plan import Plan, make_plan
+from segmentation.segments.plan import Plan, find_pins, make_plan
 from segmentation.segments.plan_file import plan_hash, render_plan, write_plan
 from segmentation.segments.plan_report import describe_change, diff_lines, format_value, render_markdown, summarise
 from segmentation.segments.plan_sections import Section
@@ -62,6 +65,8 @@ def plan(
     settings = Settings.load()
     with err.status("Planning …"):
         found = plan_now(settings)
+    if told := _made_without(settings, found):
+        err.print(Text(told, style="yellow"))
     if file:
         write_plan(file, found)
     if markdown:
@@ -77,6 +82,7 @@ def plan(
 def plan_now(settings: Settings) -> Plan:
     """Make a plan of an installation's catalog on its published copy."""
     # Loads the orchestrator, which commands that answer a question do without.
+    from assets.segment_usages import read_usages
     from orchestration.plan_sections import plan_sections
 
     contract = load_contract(settings.dbt_project)
@@ -88,8 +94,30 @@ def plan_now(settings: Settings) -> Plan:
             contract,
             recorded_at=now(),
             sections=plan_sections(settings),
+            usages=read_usages(con, settings),
             feature_units={feature.name: feature.unit for feature in contract.features},
         )
+
+
+def _made_without(settings: Settings, found: Plan) -> str:
+    """Return what people have decided that the readers' copy, and so the plan, does not know; empty where nothing is.
+
+    Whoever writes the warehouse is not waited for.
+    """
+    live = replace(settings.warehouse, lock_wait_seconds=0)
+    if not live.path.exists():
+        return ""
+    try:
+        with live.write() as con:
+            ensure_schema(con, "segments")
+            if find_pins(con) == found.base.pins:
+                return ""
+    except WarehouseBusyError:
+        return "A run is at work: what it publishes, or what it was told to hold, is not in this plan."
+    return (
+        "Made without what was decided since the last run (freeze, kill, rollback, unfreeze, promote or abort with "
+        "--no-run); strata apply will refuse it. Publish that first: strata run --from segments"
+    )
 
 
 def _show(found: Plan, file: Path | None) -> None:

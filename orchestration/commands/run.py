@@ -143,6 +143,32 @@ def one_run(settings: Settings) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def no_other_run(settings: Settings, what: str) -> Iterator[None]:
+    """Refuse while Dagster runs: what such a run has proposed and not published would come in between.
+
+    Args:
+        settings: The installation.
+        what: What would be done meanwhile, for the message, such as ``a customer is forgotten``.
+    """
+    import dagster as dg
+
+    from orchestration.abandoned_runs import end_abandoned_runs
+    from orchestration.instance import open_instance
+
+    with open_instance(settings) as instance:
+        end_abandoned_runs(instance)
+        active = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
+    if active:
+        raise WarehouseBusyError(
+            f"run {active[0].run_id} is at work",
+            where=str(settings.dagster_home),
+            expected=f"no run while {what}",
+            repair="wait for it to end, or stop it, then do this again",
+        )
+    yield
+
+
 def execute(
     settings: Settings,
     parts: list[str],
@@ -151,6 +177,7 @@ def execute(
     *,
     quiet: bool,
     pins_alone: bool = False,
+    planned: str = "",
 ) -> "tuple[RunProgress, str, datetime, float]":
     """Run parts of the flow in this process; return what happened, the run id, its moment and its seconds."""
     started = time.monotonic()
@@ -165,7 +192,7 @@ def execute(
         from orchestration.instance import open_instance
         from orchestration.jobs import REFRESH_ALL
         from orchestration.progress import RunProgress
-        from orchestration.resources import AS_OF_TAG, PINS_ALONE_TAG
+        from orchestration.resources import AS_OF_TAG, PINS_ALONE_TAG, PLANNED_TAG
 
         read_accepted(",".join(accept))
         flow = build_parts(load_project(settings))
@@ -193,6 +220,7 @@ def execute(
                     **({AS_OF_TAG: as_of.isoformat()} if as_of else {}),
                     **({ACCEPT_TAG: ",".join(accept)} if accept else {}),
                     **({PINS_ALONE_TAG: "true"} if pins_alone else {}),
+                    **({PLANNED_TAG: planned} if planned else {}),
                 },
                 # The summary says it all; Dagster's own log is in the UI.
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

@@ -190,8 +190,15 @@ def _try(settings: Settings, action: str, segment: str, signature: Signature, to
             raise StrataError("no membership has been published yet", where="ops.candidates", repair="strata run")
         features = latest_candidate(con, "features", published=True)
         run = Run("dry-run", features.as_of if features else served.as_of, signature.at)
-        find_definitions = definitions_live if action in URGENT else definitions_to_evaluate
-        catalog = find_definitions(con, settings.catalog, load_contract(settings.dbt_project))
+        contract = load_contract(settings.dbt_project)
+        if action in URGENT:
+            catalog = definitions_live(con, settings.catalog, contract)
+        else:
+            # Loads the stages that follow, which the other actions do without.
+            from assets.segment_usages import read_usages
+
+            usages = read_usages(con, settings)
+            catalog = definitions_to_evaluate(con, settings.catalog, contract, at=signature.at, usages=usages)
         decision, effect, movers = preview(con, run, catalog, action, segment, signature, to)
         return Report(decision, effect, movers, _side_effects(con, settings, decision))
 

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from segmentation import audit
 from segmentation.contracts import ensure_schema
-from segmentation.segments.approvals import Approver, approve
+from segmentation.segments.approvals import SHORT, Approver, approve
 from segmentation.segments.catalog import Catalog, load_catalog
 from segmentation.segments.kinds import Contract, TypedFeatures
+from segmentation.segments.live_catalog import read_policy
 from segmentation.segments.plan import Base, Content, Plan, find_base, read_content
 from segmentation.segments.plan_file import PlanError, PlanFile, effect_hash, plan_hash
-from segmentation.segments.policy import Policy, load_policy
+from segmentation.segments.policy import Policy, join, load_policy
 from segmentation.segments.publications import latest_publication
 from segmentation.warehouse import Connection, Warehouse, literal, transaction
 
@@ -71,7 +72,7 @@ def carry_out(
     approver: Approver,
     *,
     plan_again: Callable[[], Plan],
-    run_stage: Callable[[], str],
+    run_stage: Callable[[Base], str],
     accepted: Collection[str] = (),
     audit_folder: Path | None = None,
     at_step: Callable[[str], None] = no_step,
@@ -87,7 +88,7 @@ def carry_out(
         contract: Feature name to column type.
         approver: Who approves.
         plan_again: Makes the plan anew: what it says must be what was reviewed.
-        run_stage: Runs the stage through its gate; returns the run's id.
+        run_stage: Runs the stage through its gate, told what it must find (``require_base``); returns the run's id.
         accepted: Truths of the gate that are accepted although they do not hold.
         audit_folder: Where the audit log has its copy; ``None`` keeps none.
         at_step: Called at each step.
@@ -101,12 +102,12 @@ def carry_out(
         ensure_schema(con, "segments")
         if before := _applied_before(con, file, catalog):
             return before
-        require_base(con, file, catalog, policy)
+        require_base(con, file.base, catalog, policy)
     again = plan_again()
     if effect_hash(again.as_dict()) != effect_hash(file.facts):
         raise PlanError(
             "the plan says otherwise than the same catalog does now",
-            where=f"plan {file.hash[:16]}, made again {plan_hash(again)[:16]}",
+            where=f"plan {file.hash[:SHORT]}, made again {plan_hash(again)[:SHORT]}",
             expected="the plan as strata plan made it, by this version, on the published copy that is there now",
             repair=_PLAN_AGAIN,
         )
@@ -117,12 +118,14 @@ def carry_out(
     with warehouse.write() as con:
         with transaction(con):
             # Nobody can have moved anything in between unseen: this is the writers' lock.
-            require_base(con, file, catalog, policy)
-            approve(con, again.steps, approver, file.hash)
+            require_base(con, file.base, catalog, policy)
+            in_force = read_policy(con)
+            days = (join(in_force, policy) if in_force else policy).approvals.expire_after_days
+            approve(con, again.steps, approver, file.hash, file.base.publication, days)
         if audit_folder:
             audit.keep_copy(con, audit_folder)
     at_step("approved")
-    run_id = run_stage()
+    run_id = run_stage(file.base)
     at_step("published")
     with warehouse.write() as con:
         outcome = _compare(con, file, again, run_id)
@@ -132,7 +135,7 @@ def carry_out(
                 at=approver.at,
                 actor=approver.name,
                 action="segments.apply",
-                subject=f"plan:{file.hash[:16]}",
+                subject=f"plan:{file.hash[:SHORT]}",
                 detail={
                     "plan_hash": file.hash,
                     "run_id": run_id,
@@ -147,21 +150,27 @@ def carry_out(
     return outcome
 
 
-def require_base(con: Connection, file: PlanFile, catalog: Catalog, policy: Policy) -> None:
-    """Refuse a plan whose base has moved.
+def require_base(con: Connection, base: Base, catalog: Catalog, policy: Policy) -> None:
+    """Refuse a plan whose base has moved: before it is approved, and once more in the run that carries it out.
+
+    Args:
+        con: The warehouse.
+        base: What the plan was made on.
+        catalog: The catalog as it is now, without what waits or is tried.
+        policy: The policy as it is now.
 
     Raises:
         PlanError: With everything that moved.
     """
     now = find_base(con, catalog, policy)
-    moved = [field.name for field in fields(Base) if getattr(now, field.name) != getattr(file.base, field.name)]
+    moved = [field.name for field in fields(Base) if getattr(now, field.name) != getattr(base, field.name)]
     if not moved:
         return
     told = list(dict.fromkeys(_MOVED[name] for name in moved))
     raise PlanError(
         "since the plan was made, " + "; ".join(what for what, _ in told),
-        where=f"plan {file.hash[:16]}: {', '.join(moved)}",
-        expected=f"what the plan was made on: publication {file.base.publication} and all that it read",
+        where=f"the plan's base: {', '.join(moved)}",
+        expected=f"what the plan was made on: publication {base.publication} and all that it read",
         repair=told[0][1],
     )
 

@@ -63,7 +63,7 @@ create or replace table segments.candidate_groups (
 )
 """
 
-# Changes that wait for approval, and the policy that would be in force.
+# Changes that wait for approval, the policy that would be in force, and the approvals that it all uses up.
 _HELD = """
 create or replace table segments.candidate_held (
     unit_key varchar not null,
@@ -72,7 +72,8 @@ create or replace table segments.candidate_held (
     change_class varchar not null,
     reasons varchar[] not null
 );
-create or replace table segments.candidate_policy (policy json not null)
+create or replace table segments.candidate_policy (policy json not null);
+create or replace table segments.candidate_approvals (approval_seq bigint not null, fate varchar not null)
 """
 
 _PINNED = """
@@ -250,6 +251,8 @@ def _write_catalog(con: Connection, run: Run, catalog: Catalog) -> None:
     held = [[one.unit_key, one.subject, one.what, one.change_class, list(one.reasons)] for one in catalog.held]
     if held:
         con.executemany("insert into segments.candidate_held values (?, ?, ?, ?, ?)", held)
+    if catalog.fates:
+        con.executemany("insert into segments.candidate_approvals values (?, ?)", [*catalog.fates.items()])
     if catalog.policy:
         con.execute("insert into segments.candidate_policy values (?)", [canonical_json(catalog.policy.facts())])
 

@@ -21,7 +21,7 @@ from segmentation.segments.conditions import Condition
 from segmentation.segments.definitions import Groups, Segment
 from segmentation.segments.kinds import Contract, TypedFeatures, account_types, column_types
 from segmentation.segments.policy import Policy
-from segmentation.segments.provenance import HeldChange, Provenance
+from segmentation.segments.provenance import Fate, HeldChange, Provenance
 from segmentation.segments.rule_sql import to_text
 
 #: Keys that definitions got after the first ones were published: where they say nothing they are left out of the
@@ -41,6 +41,7 @@ class Catalog:
         held: Changes that wait for approval; what they would change is here as it was approved.
         provenance: By segment that is new or different, who let it go live.
         policy: The policy in force; ``None`` where nobody asked for one.
+        fates: What becomes of approvals once it is published, by their numbers.
     """
 
     segments: dict[str, CatalogSegment]
@@ -50,6 +51,7 @@ class Catalog:
     held: tuple[HeldChange, ...] = ()
     provenance: Mapping[str, Provenance] = field(default_factory=dict)
     policy: Policy | None = None
+    fates: Mapping[int, Fate] = field(default_factory=dict)
 
     @property
     def defaults(self) -> tuple[str, ...]:
@@ -141,11 +143,32 @@ def normal_form(definition: Segment, condition: Condition | None) -> dict[str, A
     for name in _LATER_KEYS:
         if facts[name] is None:
             del facts[name]
-    facts["rule"] = None if condition is None else to_text(condition)
+    # What was published is in this form already, also where today's features no longer allow it.
+    facts["rule"] = definition.rule if condition is None else to_text(condition)
     facts["consent"]["purposes"] = sorted(set(facts["consent"]["purposes"]))
     facts["destinations"] = sorted(set(facts["destinations"]))
     facts["residency"] = sorted(set(facts["residency"]))
     return facts
+
+
+def content_hash(catalog: Catalog) -> str:
+    """Return the digest of all that people wrote: definitions, groups and the entries of lists."""
+    facts = {
+        "segments": {
+            key: {
+                "definition": segment.definition_hash,
+                "purposes": list(segment.required_purposes),
+                # Where an entry stands in its file does not matter.
+                "listings": sorted(
+                    repr([one.side, one.customer_id, one.id_type, one.id_namespace, one.id_value, str(one.until)])
+                    for one in segment.listings
+                ),
+            }
+            for key, segment in catalog.segments.items()
+        },
+        "groups": {key: group.definition.model_dump(mode="json") for key, group in catalog.groups.items()},
+    }
+    return digest(facts)
 
 
 def digest(facts: object) -> str:

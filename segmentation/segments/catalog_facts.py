@@ -11,6 +11,7 @@ from datetime import date, datetime
 from typing import Any
 
 from segmentation.errors import NotFoundError
+from segmentation.segments.faults import RuleError
 from segmentation.segments.parser import parse_rule
 from segmentation.segments.publications import latest_publication
 from segmentation.segments.rivalry import ranks_sql
@@ -160,7 +161,7 @@ def read_catalog_facts(con: Connection) -> CatalogFacts:
     ).fetchall():
         said: dict[str, Any] = json.loads(text)
         typed = account_types if said.get("entity") == "account" else types
-        joined, words = clauses_in_words(parse_rule(said["rule"], typed)) if said.get("rule") else (None, ())
+        joined, words = _in_words(said.get("rule"), typed)
         found.append(
             SegmentFacts(
                 segment_key=key,
@@ -198,6 +199,17 @@ def read_catalog_facts(con: Connection) -> CatalogFacts:
         )
     found.sort(key=lambda one: (not one.groups, *one.groups[:1], one.segment_key))
     return CatalogFacts(last.as_of, population, currency, month, tuple(found))
+
+
+def _in_words(rule: str | None, types: dict[str, str]) -> tuple[str | None, tuple[str, ...]]:
+    """Return what joins a rule's clauses, and each in words; the rule as it is where its feature is gone."""
+    if not rule:
+        return None, ()
+    try:
+        joined, words = clauses_in_words(parse_rule(rule, types))
+    except RuleError:
+        return None, (rule,)
+    return joined, words
 
 
 def _types(con: Connection, table: str) -> dict[str, str]:

@@ -14,10 +14,10 @@ from segmentation.errors import CatalogProblem, CatalogProblems, did_you_mean
 from segmentation.identity.purposes import PURPOSES_FILE, load_purposes
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import PURPOSES, Condition, Listed, leaves, segments_of
-from segmentation.segments.definitions import Groups, Segment
+from segmentation.segments.definitions import Groups, ListEntry, Segment
 from segmentation.segments.faults import RuleError
 from segmentation.segments.kinds import Contract, Kind, kind_of
-from segmentation.segments.lists import Listing, inline_listing, read_list
+from segmentation.segments.lists import Listing, Side, inline_listing, read_list
 from segmentation.segments.parser import parse_rule
 
 SEGMENTS_FOLDER = "segments"
@@ -28,8 +28,24 @@ DESTINATIONS_FILE = "destinations.yml"
 class CatalogReader:
     """Reads the files of one catalog folder and collects what is wrong with them."""
 
-    def __init__(self, folder: Path, contract: Contract, accounts: Contract) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        contract: Contract,
+        accounts: Contract,
+        published: Callable[[str, Side, str], list[Listing]] | None = None,
+    ) -> None:
+        """Read below a folder.
+
+        Args:
+            folder: The catalog folder.
+            contract: Type by feature of customers.
+            accounts: Type by feature of accounts.
+            published: Returns the entries of a list file as they were published, by segment, side and file, where a
+                definition is brought back and the file is gone.
+        """
         self._folder = folder
+        self._published = published
         self._contracts = {"customer": contract, "account": accounts}
         self.problems: list[CatalogProblem] = []
         self._purposes = self._load_purposes()
@@ -189,7 +205,10 @@ class CatalogReader:
     def bring_back(self, facts: dict[str, Any], file: str, line: int, purposes: Sequence[str]) -> CatalogSegment:
         """Return a definition as it was published, from its normal form; what is wrong with it is in ``problems``.
 
-        Entries of list files are data: they are read as the files are now. So is what purposes need consent.
+        Entries of list files are data: they are read as the files are now, or, where a file can't be read any more,
+        as they were published. What purposes need consent is read as it is now, too. A rule that today's features do
+        not allow is an error, or, where what was published is at hand, decides nothing: whom it had let in stays
+        (``CatalogSegment.is_unreadable``).
 
         Args:
             facts: The normal form.
@@ -198,35 +217,58 @@ class CatalogReader:
             purposes: Purposes that members had to consent to; they still have to.
         """
         definition = Segment.model_validate(facts)
-        condition = None
+        condition, is_unreadable = None, False
         if definition.rule is not None:
             try:
                 condition = parse_rule(definition.rule, self._contracts[definition.entity])
             except RuleError as error:
-                self.problems += [fault.problem(file) for fault in error.faults]
+                # Whom accounts or a canary hold can't be told from membership alone: those are errors.
+                is_unreadable = self._published is not None and (
+                    definition.entity == "customer" and definition.canary is None
+                )
+                told = "; its members stay as they were published" if is_unreadable else ""
+                self.problems += [
+                    replace(problem, what=f"{problem.what}{told}", severity="warning" if is_unreadable else "error")
+                    for problem in (fault.problem(file) for fault in error.faults)
+                ]
         now = {name for name in definition.consent.purposes if self._purposes is None or self._purposes.get(name, True)}
         of_accounts = definition.entity == "account"
         return CatalogSegment(
             definition=definition,
             condition=None if of_accounts else condition,
             account_condition=condition if of_accounts else None,
-            listings=self._listings(definition, file, lambda *_place: line),
+            listings=self._listings(definition, file, lambda *_place: line, self._published),
             required_purposes=tuple(sorted({*purposes, *now})),
             file=file,
             places={"key": line},
+            is_unreadable=is_unreadable,
         )
 
-    def _listings(self, definition: Segment, file: str, line_of: Callable[..., int]) -> tuple[Listing, ...]:
+    def _listings(
+        self,
+        definition: Segment,
+        file: str,
+        line_of: Callable[..., int],
+        published: Callable[[str, Side, str], list[Listing]] | None = None,
+    ) -> tuple[Listing, ...]:
         found: list[Listing] = []
-        for side, entries in (("include", definition.include), ("exclude", definition.exclude)):
+        sides: tuple[tuple[Side, Sequence[ListEntry]], ...] = (
+            ("include", definition.include), ("exclude", definition.exclude),
+        )  # fmt: skip
+        for side, entries in sides:
             for index, entry in enumerate(entries):
                 line = line_of(side, index)
                 if entry.file is None:
-                    found.append(inline_listing(definition.key, side, entry, f"{file}:{line}"))  # type: ignore[arg-type]
+                    found.append(inline_listing(definition.key, side, entry, f"{file}:{line}"))
                     continue
                 path = self._folder / entry.file
                 shown = f"{self._folder.name}/{entry.file}"
-                rows, faults = read_list(path, shown, definition.key, side, entry.until)  # type: ignore[arg-type]
+                rows, faults = read_list(path, shown, definition.key, side, entry.until)
+                if faults and published:
+                    rows = published(definition.key, side, shown)
+                    what = f"the list file {shown} can't be read any more: {len(rows)} entries count as published last"
+                    self.problems.append(CatalogProblem(file, line, what, severity="warning"))
+                    faults = []
                 found.extend(rows)
                 for fault in faults:
                     problem = fault.problem(shown)

@@ -81,6 +81,7 @@ class CatalogSegment:
         policy_limits: What the policy limits beside the definition's own guards; the stricter of both holds.
         version: Of what is live, the version that it was published as.
         trial: Of a canary, what it stands beside.
+        is_unreadable: Of what is live, whether its rule can't be read any more: its members stay as published.
     """
 
     definition: Segment
@@ -95,6 +96,7 @@ class CatalogSegment:
     policy_limits: Limits = field(default_factory=Limits)
     version: int | None = None
     trial: Trial | None = None
+    is_unreadable: bool = False
 
     @property
     def key(self) -> str:

@@ -7,6 +7,7 @@ the readers' copy and says what was decided, not what today's catalog would deci
 
 import json
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,7 @@ from segmentation.errors import NotFoundError, did_you_mean
 from segmentation.segments.canaries import is_in_canary
 from segmentation.segments.canary_rows import live_canaries
 from segmentation.segments.evaluation import Clause, explain_condition, plain
+from segmentation.segments.faults import RuleError
 from segmentation.segments.parser import parse_rule
 from segmentation.segments.pins import Pin, published_pins
 from segmentation.segments.publications import latest_publication
@@ -311,8 +313,10 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
     if definition["entity"] == "account":
         accounts, clauses = facts.by_account(definition["rule"])
     elif definition["rule"] is not None:
-        condition = parse_rule(definition["rule"], facts.types)
-        clauses = explain_condition(condition, facts.row, facts.membership.keys())
+        # A feature that is gone leaves nothing to say of the rule: its members stay as they were published.
+        with suppress(RuleError):
+            condition = parse_rule(definition["rule"], facts.types)
+            clauses = explain_condition(condition, facts.row, facts.membership.keys())
     consented = facts.row.get("consented_purposes") or []
     consent = {purpose: purpose in consented for purpose in purposes}
     overrides = [
@@ -343,6 +347,7 @@ def _explain_segment(facts: _Facts, row: dict[str, Any]) -> SegmentExplanation:
             is_pinned_to=pin is not None and pin.pin_id in facts.pinned_to,
             winner_pin=winning.sentence if winning else None,
             accounts=accounts,
+            is_unreadable=clauses is None and accounts is None and definition["rule"] is not None,
         )
     )
     return SegmentExplanation(

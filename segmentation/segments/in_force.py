@@ -9,27 +9,25 @@ approved is a step, from what is live to what the catalog says: neither the way 
 it.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Container, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from segmentation.errors import CandidateError, CatalogProblem
-from segmentation.segments.approvals import read_approvals
+from segmentation.errors import CandidateError, CatalogProblem, CatalogProblems
+from segmentation.segments.approvals import Approval, Step, find_approval, find_fates, read_approvals
 from segmentation.segments.canaries import with_canaries
 from segmentation.segments.canary_metrics import judge_canaries
-from segmentation.segments.canary_rows import read_canaries
 from segmentation.segments.catalog import Catalog, assemble, digest, load_catalog
-from segmentation.segments.catalog_reader import CatalogReader
 from segmentation.segments.change_classes import DefinitionChange, compare_catalogs, deciding_form, heaviest
-from segmentation.segments.compiled import CatalogGroup, CatalogSegment, Trial
-from segmentation.segments.definitions import Group
-from segmentation.segments.kinds import Contract, TypedFeatures, account_types, column_types
+from segmentation.segments.kinds import Contract, TypedFeatures
+from segmentation.segments.live_catalog import has_published, read_live, read_policy
 from segmentation.segments.policy import Policy, given_way, join, load_policy
 from segmentation.segments.provenance import CATALOG_AUTHOR, ChangeClass, HeldChange, Provenance
-from segmentation.segments.publications import latest_publication
-from segmentation.warehouse import Connection, table_exists
+from segmentation.segments.refusals import check_first, find_refusals
+from segmentation.segments.usages import Usage
+from segmentation.warehouse import Connection
 
 #: The unit of the policy.
 POLICY = "policy"
@@ -57,8 +55,21 @@ class Unit:
     target_hash: str
     change_class: ChangeClass
 
+    @property
+    def step(self) -> Step:
+        """What its approval approves."""
+        return Step(self.key, self.base_hash, self.target_hash)
 
-def definitions_to_evaluate(con: Connection, folder: Path, contract: Contract | TypedFeatures) -> Catalog:
+
+def definitions_to_evaluate(
+    con: Connection,
+    folder: Path,
+    contract: Contract | TypedFeatures,
+    *,
+    at: datetime,
+    check: Callable[[Catalog, Policy], None] | None = None,
+    usages: Iterable[Usage] = (),
+) -> Catalog:
     """Return what a run evaluates of the catalog below ``folder``, and in ``held`` what waits.
 
     The first publication of all has nothing to be compared with, so it is approved as it is.
@@ -67,6 +78,9 @@ def definitions_to_evaluate(con: Connection, folder: Path, contract: Contract | 
         con: The warehouse.
         folder: The catalog folder.
         contract: Feature name to column type.
+        at: The machine's time, UTC: approvals get old.
+        check: Called with the catalog and the policy as they were read: what a run was promised is what it reads.
+        usages: The places outside of segments that name one, so that it may not go.
 
     Raises:
         CatalogProblems: The catalog has errors.
@@ -74,38 +88,84 @@ def definitions_to_evaluate(con: Connection, folder: Path, contract: Contract | 
     """
     catalog = load_catalog(folder, contract)
     policy = load_policy(folder)
+    if check:
+        check(catalog, policy)
     if not has_published(con):
+        if problems := check_first(catalog, policy, folder):
+            raise CatalogProblems(problems)
         return with_policy(with_canaries(None, catalog), policy)
     live = read_live(con, folder, contract)
     catalog = with_canaries(live, catalog)
     approvals = read_approvals(con)
 
     in_force = read_policy(con)
-    weaker = given_way(in_force, policy) if in_force else []
-    if in_force and weaker and approver_of_policy(approvals, in_force, policy) is None:
-        policy = join(in_force, policy)
-    else:
-        weaker = []
+    policy, weaker, taken = _policy_to_heed(in_force, policy, approvals, at)
     units = find_units(live, catalog)
-    approvers = {unit.key: approvals.get((unit.key, unit.base_hash, unit.target_hash)) for unit in units}
-    approved = {unit.key for unit in units if approvers[unit.key] or not policy.approvals.breaking}
+    days = policy.approvals.expire_after_days
+    approvers = {unit.key: find_approval(approvals, unit.step, at, days) for unit in units}
+    refused = find_refusals(live, catalog, policy, folder, usages)
+    units = tuple(_refuse(unit, refused) for unit in units)
+    approved = {
+        unit.key
+        for unit in units
+        if (approvers[unit.key] or not policy.approvals.breaking) and not unit.segments & refused.keys()
+    }
     mixed, held_units = mix_catalogs(live, catalog, units, approved)
     held = [_held_policy(weaker)] if weaker else []
     held += [
-        HeldChange(unit.key, change.key, change.what, change.change_class, change.reasons)
+        HeldChange(unit.key, change.key, change.what, change.change_class, (*change.reasons, *_notes(live, change)))
         for unit in held_units
         for change in unit.changes
-        if change.change_class != "metadata"
+        if change.change_class != "metadata" or _is_kept(change, mixed, catalog)
     ]
     waiting = {change.subject for change in held}
     provenance = {
-        change.key: Provenance(change.change_class, approvers[unit.key] or CATALOG_AUTHOR)
+        change.key: Provenance(change.change_class, approval.approver if approval else CATALOG_AUTHOR)
         for unit in units
+        for approval in (approvers[unit.key],)
         for change in unit.changes
         if change.kind == "segment" and change.key not in waiting
     }
+    kept = {unit.key for unit in held_units}
+    taken += [unit.step for unit in units if unit.key not in kept and unit.base_hash != unit.target_hash]
     judged = judge_canaries(con, with_policy(mixed, policy))
-    return replace(judged, held=tuple(held), provenance=provenance, warnings=catalog.warnings)
+    return replace(
+        judged,
+        held=tuple(held),
+        provenance=provenance,
+        fates=find_fates(approvals, taken),
+        warnings=catalog.warnings,
+    )
+
+
+def _refuse(unit: Unit, refused: Mapping[str, CatalogProblem]) -> Unit:
+    """Return a unit with what is refused of it among its reasons; it waits whoever approved it."""
+    if not unit.segments & refused.keys():
+        return unit
+    changes = tuple(
+        replace(one, reasons=(refused[one.key].what, *one.reasons)) if _is_of(one, refused) else one
+        for one in unit.changes
+    )
+    return replace(unit, changes=changes, change_class="breaking")
+
+
+def _is_of(change: DefinitionChange, keys: Container[str]) -> bool:
+    return change.kind == "segment" and change.key in keys
+
+
+def _is_kept(change: DefinitionChange, mixed: Catalog, catalog: Catalog) -> bool:
+    """Say whether a change is not in what a run evaluates."""
+    if change.kind == "group":
+        one, other = mixed.groups.get(change.key), catalog.groups.get(change.key)
+        return (one and one.definition) != (other and other.definition)
+    here, there = mixed.segments.get(change.key), catalog.segments.get(change.key)
+    return (here and here.definition_hash) != (there and there.definition_hash)
+
+
+def _notes(live: Catalog, change: DefinitionChange) -> tuple[str, ...]:
+    """Return what is to be known of a live definition that is kept, such as a list file that is gone."""
+    kept = live.segments.get(change.key) if change.kind == "segment" else None
+    return tuple(one.what for one in live.warnings if kept and one.file == kept.file and one.severity == "warning")
 
 
 def definitions_live(con: Connection, folder: Path, contract: Contract | TypedFeatures) -> Catalog:
@@ -139,65 +199,27 @@ def with_policy(catalog: Catalog, policy: Policy) -> Catalog:
     return replace(catalog, segments=segments, policy=policy)
 
 
-def has_published(con: Connection) -> bool:
-    """Say whether anything is live."""
-    return table_exists(con, "segments", "publications") and latest_publication(con) is not None
-
-
-def read_live(con: Connection, folder: Path, contract: Contract | TypedFeatures) -> Catalog:
-    """Return what is live as a catalog, its definitions brought back from what was published.
-
-    Raises:
-        CandidateError: A published definition can't be brought back, such as one whose feature is gone.
-    """
-    reader = CatalogReader(folder, column_types(contract), account_types(contract))
-    segments: dict[str, CatalogSegment] = {}
-    canaries = read_canaries(con)
-    rows = con.execute(
-        "select segment_key, segment_version, definition, catalog_file, coalesce(catalog_line, 1), "
-        "coalesce(purposes, []) from segments.catalog order by segment_key"
-    ).fetchall()
-    for key, version, definition, file, line, purposes in rows:
-        facts = json.loads(definition)
-        canary = canaries.get(key) if facts.get("canary") else None
-        segment = reader.bring_back(facts, file, line, canary.purposes if canary else purposes)
-        trial = None
-        if canary is not None:
-            base = None
-            if canary.base_definition is not None:
-                base = reader.bring_back(canary.base_definition, file, line, canary.base_purposes)
-                base = replace(base, version=canary.base_version)
-            trial = Trial(base, canary.share, canary.state, canary.canary_seq, canary.started_at)
-        segments[key] = replace(segment, version=version, trial=trial)
-    groups = {
-        key: CatalogGroup(
-            Group(key=key, name=name, description=description, parent=parent, default=default, costing=costing),
-            f"{folder.name}/groups.yml",
-            1,
-        )
-        for key, name, description, parent, default, costing in con.execute(
-            "select group_key, name, description, parent_key, default_segment, is_costing "
-            "from segments.groups order by group_key"
-        ).fetchall()
-    }
-    catalog, problems = assemble(segments, groups)
-    return replace(catalog, warnings=(*reader.problems, *problems))
-
-
-def read_policy(con: Connection) -> Policy | None:
-    """Return the policy in force; ``None`` where none was published yet."""
-    rows = con.execute("select policy from segments.policies order by policy_seq desc limit 1").fetchall()
-    return Policy.model_validate(json.loads(rows[0][0])) if rows else None
-
-
 def policy_hash(policy: Policy) -> str:
     """Return the digest of a policy, the same however its file is written."""
     return digest(policy.facts())
 
 
-def approver_of_policy(approvals: Mapping[tuple[str, str, str], str], before: Policy, after: Policy) -> str | None:
-    """Return who approved the step from one policy to the other, if anybody."""
-    return approvals.get((POLICY, policy_hash(before), policy_hash(after)))
+def policy_step(before: Policy, after: Policy) -> Step:
+    """Return what approves the way from one policy to another."""
+    return Step(POLICY, policy_hash(before), policy_hash(after))
+
+
+def _policy_to_heed(
+    in_force: Policy | None, written: Policy, approvals: list[Approval], at: datetime
+) -> tuple[Policy, list[str], list[Step]]:
+    """Return the policy of a run, in words what of the written one waits, and the step that the run takes."""
+    if in_force is None:
+        return written, [], []
+    step = policy_step(in_force, written)
+    weaker = given_way(in_force, written)
+    if weaker and find_approval(approvals, step, at, in_force.approvals.expire_after_days) is None:
+        return join(in_force, written), weaker, []
+    return written, [], [step] if step.base_hash != step.target_hash else []
 
 
 def find_units(live: Catalog, catalog: Catalog) -> tuple[Unit, ...]:
@@ -292,32 +314,42 @@ def mix_catalogs(
 def _fit(live: Catalog, catalog: Catalog, units: tuple[Unit, ...], held: list[Unit]) -> tuple[Catalog, list[Unit]]:
     """Return the catalog with the held units as they are live, and all units that had to be held for it.
 
-    Where a definition that changed leans on one that is held, it is held as well; in the end everything is.
+    Where a definition that changed leans on one that is held, it is held as well; in the end everything is, what
+    only describes included, and a run evaluates what is live.
     """
     held = list(held)
+    whole = False
     while True:
-        mixed, problems = _put_together(live, catalog, held)
+        mixed, problems = _put_together(live, catalog, held, whole=whole)
         errors = [problem for problem in problems if problem.severity == "error"]
         if not errors:
             return mixed, held
         keys = {unit.key for unit in held}
         free = [unit for unit in units if unit.key not in keys]
-        if not free:
-            raise _unusable(errors[0])
         files = {problem.file for problem in errors}
         involved = [
             unit
             for unit in free
             if any(key in mixed.segments and mixed.segments[key].file in files for key in unit.segments)
         ]
+        if not involved and not whole:
+            # What moves nobody may still be in the way of what is kept, such as the rank that a draft takes.
+            whole = True
+            continue
+        if not free:
+            raise _unusable(errors[0])
         held += involved or free
 
 
-def _put_together(live: Catalog, catalog: Catalog, held: list[Unit]) -> tuple[Catalog, list[CatalogProblem]]:
+def _put_together(
+    live: Catalog, catalog: Catalog, held: list[Unit], *, whole: bool
+) -> tuple[Catalog, list[CatalogProblem]]:
     changes = [change for unit in held for change in unit.changes]
     # What only describes moves nobody, so it goes live whatever else of its unit waits.
     kept = {
-        (change.kind, change.key) for change in changes if change.what != "changed" or change.change_class != "metadata"
+        (change.kind, change.key)
+        for change in changes
+        if whole or change.what != "changed" or change.change_class != "metadata"
     }
     segments = {key: one for key, one in catalog.segments.items() if ("segment", key) not in kept}
     segments |= {key: one for key, one in live.segments.items() if ("segment", key) in kept}

@@ -4,21 +4,20 @@ Belongs here: the form of an entry that may leave the catalog. Does not belong h
 what a changed list may do (``change_classes.py``).
 
 A plan's file and its report are passed around, so they hold no identifier, no customer and none of the reasons that
-people wrote. A digest of four digits tells the entries of a list apart, and whoever knows an entry finds it again;
-it fits one in 65,536 of all addresses there are, so that trying them all tells nobody's.
+people wrote; no digest of them either, because whoever has a digest and guesses an address knows whether it is that.
+An entry is told by its place in the list: whoever may read the catalog finds it there.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from segmentation.segments.catalog import digest
 from segmentation.segments.change_classes import Difference
 
 #: Keys of a definition that list customers.
 LISTS = ("include", "exclude")
-_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +26,12 @@ class ShownList:
 
     Attributes:
         entries: How many it has.
-        moved: Those that the other side lacks: type, digest or file, and until, where they have one.
+        moved: Those that the other side lacks, or has until another day: type, place in the list from 1 on, file and
+            until, where they have one; with the place on the other side, where the same is there.
     """
 
     entries: int
-    moved: tuple[dict[str, str], ...]
+    moved: tuple[dict[str, Any], ...]
 
 
 def show_lists(difference: Difference) -> tuple[ShownList, ShownList]:
@@ -40,22 +40,36 @@ def show_lists(difference: Difference) -> tuple[ShownList, ShownList]:
     Args:
         difference: Of a key among ``LISTS``.
     """
-    before, after = _shown(difference.before), _shown(difference.after)
+    before, after = difference.before or (), difference.after or ()
     return (
-        ShownList(before.total(), tuple(dict(one) for one in sorted((before - after).elements()))),
-        ShownList(after.total(), tuple(dict(one) for one in sorted((after - before).elements()))),
+        ShownList(len(before), tuple(_moved(before, after, "after"))),
+        ShownList(len(after), tuple(_moved(after, before, "before"))),
     )
 
 
-def _shown(entries: Sequence[dict[str, Any]] | None) -> Counter[tuple[tuple[str, str], ...]]:
-    return Counter(tuple(_entry(one).items()) for one in entries or ())
+def _moved(entries: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], side: str) -> Iterator[dict[str, Any]]:
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, other in enumerate(others, start=1):
+        places[_named(other)].append(place)
+    for place, entry in enumerate(entries, start=1):
+        same = places[_named(entry)]
+        partner = same.pop(0) if same else None
+        if partner is not None and others[partner - 1].get("until") == entry.get("until"):
+            continue
+        shown = {"type": _type(entry), "entry": place}
+        if entry.get("file"):
+            shown["file"] = str(entry["file"])
+        if entry.get("until"):
+            shown["until"] = str(entry["until"])
+        yield shown | ({side: partner} if partner is not None else {})
 
 
-def _entry(entry: dict[str, Any]) -> dict[str, str]:
+def _type(entry: dict[str, Any]) -> str:
     if entry.get("file"):
-        shown = {"type": "file", "file": str(entry["file"])}
-    else:
-        named = entry.get("identifier")
-        kind = str(named["type"]) if named else "customer"
-        shown = {"type": kind, "digest": digest(named or entry.get("customer"))[:_DIGITS]}
-    return shown | ({"until": str(entry["until"])} if entry.get("until") else {})
+        return "file"
+    named = entry.get("identifier")
+    return str(named["type"]) if named else "customer"
+
+
+def _named(entry: dict[str, Any]) -> str:
+    return json.dumps([entry.get(name) for name in ("customer", "identifier", "file")], sort_keys=True)

@@ -7,7 +7,7 @@ that of a kill is empty. Consent, residency and erasure keep customers out of it
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from segmentation.segments.catalog import Catalog
@@ -43,6 +43,19 @@ select distinct p.segment_key, coalesce(a.customer_id, m.customer_id) as custome
 from segments.candidate_pins as p
 inner join segments.pin_members as m on p.pin_id = m.pin_id
 left join identity.customer_aliases as a on m.customer_id = a.old_customer_id
+"""
+
+
+# A segment whose rule can't be read any more is held to its published members, as if it were frozen: those whom a list
+# keeps out since are out.
+_KEPT = """
+insert into segments.candidate_pinned
+select distinct m.segment_key, coalesce(a.customer_id, m.customer_id) as customer_id
+from segments.membership as m
+left join identity.customer_aliases as a on m.customer_id = a.old_customer_id
+anti join (select * from segments.candidate_overrides where side = 'exclude' and status = 'applied') as o
+    on m.segment_key = o.segment_key and coalesce(a.customer_id, m.customer_id) = o.customer_id
+where list_contains($kept::varchar[], m.segment_key)
 """
 
 
@@ -94,7 +107,8 @@ class PinsInForce:
     """The pins that a candidate heeds.
 
     Attributes:
-        kinds: Kind of pin by segment, of segments that can have members.
+        kinds: Kind of pin by segment, of segments that can have members; ``freeze``, without a pin, where the rule
+            can't be read any more.
         pin_ids: Pin by segment.
         changed: Segments whose pin began, ended or was replaced since the last publication.
         disturbed: Segments that may change because of that: ``changed`` and what depends on them or their groups.
@@ -153,7 +167,8 @@ def write_pin(con: Connection, pin: Pin) -> None:
 def resolve_pins(con: Connection, catalog: Catalog, live: Collection[str]) -> PinsInForce:
     """Write ``segments.candidate_pins`` and ``candidate_pinned``: what holds which segment now, and whom.
 
-    Merged customers are those that they were merged into. Who was erased is in neither.
+    A segment whose rule can't be read any more is held to whom it has. Merged customers are those that they were merged
+    into. Who was erased is in neither.
 
     Args:
         con: The warehouse, within the transaction that decides.
@@ -165,13 +180,16 @@ def resolve_pins(con: Connection, catalog: Catalog, live: Collection[str]) -> Pi
     rows = con.execute(
         "select segment_key, pin_id, kind, is_changed, is_live from segments.candidate_pins order by segment_key"
     ).fetchall()
-    if not rows:
-        return NONE
     kinds = {key: kind for key, pin_id, kind, _, is_live in rows if pin_id is not None and is_live}
+    kept = sorted(key for key in live if catalog.segments[key].is_unreadable and key not in kinds)
+    if kept:
+        con.execute(_KEPT, {"kept": kept})
+    if not rows:
+        return replace(NONE, kinds=dict.fromkeys(kept, "freeze"))
     changed = frozenset(key for key, _, _, is_changed, _ in rows if is_changed)
     near, released = changed | kinds.keys(), changed - kinds.keys()
     return PinsInForce(
-        kinds=kinds,
+        kinds={**kinds, **dict.fromkeys(kept, "freeze")},
         pin_ids={key: pin_id for key, pin_id, _, _, _ in rows if key in kinds},
         changed=changed,
         disturbed=frozenset(changed | _dependents(catalog, changed)),

@@ -6,37 +6,38 @@ no writer is kept waiting: the candidate is built by the stage's own code beside
 planned is what will be applied.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from segmentation import contracts
-from segmentation.errors import StrataError
+from segmentation.errors import CatalogProblems, StrataError
 from segmentation.run import Run
 from segmentation.segments.approvals import Step
 from segmentation.segments.canaries import with_canaries
 from segmentation.segments.canary_metrics import judge_canaries
 from segmentation.segments.canary_rows import live_canaries
 from segmentation.segments.candidate import build_candidate
-from segmentation.segments.catalog import Catalog, digest, load_catalog
+from segmentation.segments.catalog import Catalog, content_hash, digest, load_catalog
 from segmentation.segments.change_classes import DefinitionChange, Difference
 from segmentation.segments.in_force import (
     POLICY,
     Unit,
     find_units,
-    has_published,
     policy_hash,
-    read_live,
-    read_policy,
     with_policy,
 )
 from segmentation.segments.kinds import Contract, TypedFeatures
 from segmentation.segments.listed_entries import LISTS, show_lists
+from segmentation.segments.live_catalog import has_published, read_live, read_policy
 from segmentation.segments.plan_sections import PlanContext, PlanSection, Section
 from segmentation.segments.policy import Policy, given_way, load_policy
 from segmentation.segments.publications import latest_publication
+from segmentation.segments.refusals import find_refusals
+from segmentation.segments.usages import Usage
 from segmentation.warehouse import Connection, scalar, table_exists
 
 #: Run of a plan: it is never published.
@@ -74,6 +75,11 @@ class Base:
     publication: int
     publication_id: str
     pins: str
+
+    @property
+    def text(self) -> str:
+        """It as text that a run can carry; see ``read_base``."""
+        return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ class Plan:
     @property
     def steps(self) -> tuple[Step, ...]:
         """What its approval approves: every unit that differs, and the policy where it does."""
-        found = [Step(unit.key, unit.base_hash, unit.target_hash) for unit in self.units]
+        found = [unit.step for unit in self.units]
         if self.is_policy_changed and self.base.policy_in_force:
             found.append(Step(POLICY, self.base.policy_in_force, self.base.policy))
         return tuple(found)
@@ -170,6 +176,7 @@ def make_plan(
     recorded_at: datetime,
     sections: Sequence[PlanSection],
     feature_units: Mapping[str, str] | None = None,
+    usages: Iterable[Usage] = (),
 ) -> Plan:
     """Try the catalog below ``folder``, approved as it is, and say what it would do.
 
@@ -180,9 +187,10 @@ def make_plan(
         recorded_at: The machine's time, UTC.
         sections: What measures effects, in the order to show them.
         feature_units: Feature to what its values count or measure.
+        usages: The places outside of segments that name one, so that it may not go.
 
     Raises:
-        CatalogProblems: The catalog has errors.
+        CatalogProblems: The catalog has errors, or what no approval lets through.
         StrataError: There is nothing to compare it with yet.
     """
     catalog, policy = load_catalog(folder, contract), load_policy(folder)
@@ -199,6 +207,9 @@ def make_plan(
     base = find_base(con, catalog, policy)
     in_force = read_policy(con)
     live = read_live(con, folder, contract)
+    refused = find_refusals(live, catalog, policy, folder, usages)
+    if refused:
+        raise CatalogProblems([*dict.fromkeys(refused.values())])
     units = find_units(live, catalog)
     tried = judge_canaries(con, with_policy(with_canaries(live, catalog), policy))
     run = Run(RUN_ID, moment, recorded_at)
@@ -231,44 +242,37 @@ def find_base(con: Connection, catalog: Catalog, policy: Policy) -> Base:
     last = latest_publication(con)
     features = contracts.latest_candidate(con, "features", published=True)
     identity = contracts.latest_candidate(con, "identity", published=True)
-    pins = ""
-    if table_exists(con, "segments", "pins"):
-        rows = con.execute("select * from segments.pins where ended_at is null order by all").fetchall()
-        # People can end a canary, too, without a publication.
-        rows += [(one.canary_seq, one.state) for one in live_canaries(con).values()]
-        pins = digest([[str(value) for value in row] for row in rows]) if rows else ""
     return Base(
-        catalog=_catalog_hash(catalog),
+        catalog=content_hash(catalog),
         policy=policy_hash(policy),
         policy_in_force=policy_hash(in_force) if in_force else "",
         features=features.candidate_id if features else "",
         identity=identity.candidate_id if identity else "",
         publication=last.seq if last else 0,
         publication_id=last.candidate_id if last else "",
-        pins=pins,
+        pins=find_pins(con),
     )
+
+
+def find_pins(con: Connection) -> str:
+    """Return the digest of what people hold segments to, and of canaries as they left them; empty where they did not.
+
+    They can decide both without a publication, so the live warehouse may know more than the readers' copy.
+    """
+    if not table_exists(con, "segments", "pins"):
+        return ""
+    rows = con.execute("select * from segments.pins where ended_at is null order by all").fetchall()
+    rows += [(one.canary_seq, one.state) for one in live_canaries(con).values()]
+    return digest([[str(value) for value in row] for row in rows]) if rows else ""
+
+
+def read_base(text: str) -> Base:
+    """Return what ``Base.text`` wrote."""
+    facts = json.loads(text)
+    return Base(**{field.name: facts[field.name] for field in fields(Base)})
 
 
 def read_content(con: Connection, source: str) -> Content:
     """Return how many changes ``source`` holds, a trusted table or query, and their digest."""
     changes, found = con.execute(_CONTENT.format(source=source)).fetchall()[0]
     return Content(int(changes), f"{int(found):032x}")
-
-
-def _catalog_hash(catalog: Catalog) -> str:
-    facts = {
-        "segments": {
-            key: {
-                "definition": segment.definition_hash,
-                "purposes": list(segment.required_purposes),
-                # Where an entry stands in its file does not matter.
-                "listings": sorted(
-                    repr([one.side, one.customer_id, one.id_type, one.id_namespace, one.id_value, str(one.until)])
-                    for one in segment.listings
-                ),
-            }
-            for key, segment in catalog.segments.items()
-        },
-        "groups": {key: group.definition.model_dump(mode="json") for key, group in catalog.groups.items()},
-    }
-    return digest(facts)

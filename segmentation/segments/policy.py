@@ -27,6 +27,7 @@ class Approvals(_Model):
     """Which changes of definitions wait for a person."""
 
     breaking: bool = Field(True, description="Whether a breaking change goes live by strata apply alone.")
+    expire_after_days: int = Field(90, ge=1, description="How long an approval whose run never came still counts.")
 
 
 class PolicyGuards(_Model):
@@ -98,18 +99,24 @@ def check_quota(folder: Path, policy: Policy, live: Sequence[str]) -> list[Catal
     most = policy.quota.live_segments
     if most is None or len(live) <= most:
         return []
-    document = read_document(folder / POLICY_FILE, f"{folder.name}/{POLICY_FILE}")
-    place = document.place(("quota", "live_segments"))
+    name = f"{folder.name}/{POLICY_FILE}"
+    line, column = 1, None
+    if (folder / POLICY_FILE).exists():
+        # The quota in force may be one that was taken out of the file and waits there for approval.
+        place = read_document(folder / POLICY_FILE, name).place(("quota", "live_segments"))
+        line, column = place.line, place.column
     what = f"{len(live)} segments are live, and the quota is {most}"
     repair = "retire what nobody needs any more, which strata prune finds; or raise the quota"
-    return [CatalogProblem(document.name, place.line, what, column=place.column, repair=repair)]
+    return [CatalogProblem(name, line, what, column=column, repair=repair)]
 
 
 def guarded_segments(folder: Path, policy: Policy) -> list[tuple[str, str, str]]:
     """Return each segment that the policy guards: its key, what names it, and the place as ``file:line``."""
-    document = read_document(folder / POLICY_FILE, f"{folder.name}/{POLICY_FILE}")
+    path, name = folder / POLICY_FILE, f"{folder.name}/{POLICY_FILE}"
+    document = read_document(path, name) if path.exists() else None
     return [
-        (key, "a guard of the policy", document.where(("guards", "segments", key))) for key in policy.guards.segments
+        (key, "a guard of the policy", document.where(("guards", "segments", key)) if document else name)
+        for key in policy.guards.segments
     ]
 
 
@@ -123,6 +130,9 @@ def given_way(before: Policy, after: Policy) -> list[str]:
     found = []
     if before.approvals.breaking and not after.approvals.breaking:
         found.append("breaking changes no longer wait for approval")
+    days, later = before.approvals.expire_after_days, after.approvals.expire_after_days
+    if later > days:
+        found.append(f"an approval whose run never came counts for {later} days, no longer for {days}")
     found += [f"default guards: {one}" for one in loosened(before.guards.default, after.guards.default)]
     for key in sorted({*before.guards.segments, *after.guards.segments}):
         found += [f"guards of {key}: {one}" for one in loosened(before.limits(key), after.limits(key))]
@@ -141,6 +151,9 @@ def join(one: Policy, other: Policy) -> Policy:
     quotas = [found for policy in (one, other) if (found := policy.quota.live_segments) is not None]
     return Policy(
         quota=Quota(live_segments=min(quotas, default=None)),
-        approvals=Approvals(breaking=one.approvals.breaking or other.approvals.breaking),
+        approvals=Approvals(
+            breaking=one.approvals.breaking or other.approvals.breaking,
+            expire_after_days=min(one.approvals.expire_after_days, other.approvals.expire_after_days),
+        ),
         guards=PolicyGuards(default=stricter(one.guards.default, other.guards.default), segments=segments),
     )

@@ -11,6 +11,9 @@ ChangeClass = Literal["metadata", "non_breaking", "breaking"]
 #: Classes by weight.
 CLASSES: tuple[ChangeClass, ...] = ("metadata", "non_breaking", "breaking")
 
+#: What a publication does to an approval: it takes its step, or its unit takes another one.
+Fate = Literal["used", "overtaken"]
+
 #: Who answers for what nobody had to approve.
 CATALOG_AUTHOR = "svc:strata"
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from segmentation import contracts
 from segmentation.errors import CandidateError
 from segmentation.run import Run, StageReport
+from segmentation.segments.approvals import use_approvals
 from segmentation.segments.canary_rows import publish_canaries
 from segmentation.segments.conflicts import publish_conflicts
 from segmentation.segments.publications import latest_publication
@@ -157,6 +158,7 @@ STEPS: dict[str, tuple[str, ...] | Callable[[Connection, Run], None]] = {
         anti join segments.account_membership as m on c.account_id = m.account_id and c.segment_key = m.segment_key
         """,
     ),
+    "approvals_used": use_approvals,
     # What waits, and the policy in force where it differs from the one before.
     "approvals": (
         "delete from segments.held_changes",

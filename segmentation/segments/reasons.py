@@ -5,7 +5,8 @@ Belongs here: which of several circumstances decided. Does not belong here: coll
 Reasons are ``rule``, ``include``, ``exclude``, ``consent``, ``residency``, ``pin`` (people hold the segment, whatever
 its rule says), ``group`` (another segment of the exclusive group won), ``parent`` (in no segment of the parent group),
 ``rule_false``, ``not_listed``, ``account`` (inherited from one), ``no_account`` (there is none to inherit from),
-``not_evaluated`` (draft, retired or expired) and ``pending`` (features changed since membership was published).
+``kept`` (its rule reads a feature that is gone, so who was in it stays), ``not_evaluated`` (draft, retired or expired)
+and ``pending`` (features changed since membership was published).
 """
 
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Circumstances:
         pin: What holds the segment, in words; ``None`` where its rule decides.
         is_pinned_to: Whether that holds the customer.
         winner_pin: What holds the winner, in words.
+        is_unreadable: Whether its rule names a feature that is gone.
         accounts: Of a segment of accounts, the customer's accounts, first the one that ``clauses`` are about.
     """
 
@@ -53,6 +55,7 @@ class Circumstances:
     is_pinned_to: bool = False
     winner_pin: str | None = None
     accounts: list[str] | None = None
+    is_unreadable: bool = False
 
 
 def find_reason(found: Circumstances) -> Reason:
@@ -60,6 +63,10 @@ def find_reason(found: Circumstances) -> Reason:
     barrier = _barrier(found)
     if found.pin is not None:
         return _pinned(found, found.pin, barrier)
+    if found.is_unreadable:
+        # While its rule can't be read, that is what decides, but for what keeps customers out anyway.
+        state = "is a member" if found.member_via is not None else "is not a member"
+        return barrier or ("kept", f"{state} because the rule names a feature that is gone: who was in it stays")
     claims = "include" in found.sides or (found.clauses is not None and found.clauses.truth)
     if found.member_via is not None:
         return _inside(found, decided=claims and barrier is None)

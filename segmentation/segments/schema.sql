@@ -151,7 +151,12 @@ create table if not exists segments.approvals (
     plan_hash varchar not null,
     approver varchar not null,
     reason varchar not null,
-    approved_at timestamp not null
+    approved_at timestamp not null,
+    base_publication_seq bigint,       -- publication that the plan was made on
+    publication_seq bigint,            -- publication that took the step, and used the approval up
+    ended_at timestamp,                -- null while it can approve its step
+    ended_by varchar,                  -- who withdrew it; svc:strata where it was used, or its unit took another step
+    ended_reason varchar
 );
 
 -- The policies that were in force; the newest is.

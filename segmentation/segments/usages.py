@@ -50,6 +50,15 @@ def check_departures(
         published: The segments that are published or once ran: key to the file that defined it.
         usages: Every place that names a segment.
     """
+    yield from (problem for _, problem in find_departures(segments, published, usages))
+
+
+def find_departures(
+    segments: Mapping[str, CatalogSegment],
+    published: Mapping[str, str],
+    usages: Iterable[Usage],
+) -> Iterator[tuple[str, CatalogProblem]]:
+    """Yield what ``check_departures`` does, each with the segment's key."""
     users: dict[str, list[Usage]] = {}
     for usage in usages:
         users.setdefault(usage.segment_key, []).append(usage)
@@ -62,10 +71,11 @@ def check_departures(
         else:
             continue
         listed = "; ".join(f"{usage.what} ({usage.where})" for usage in found)
-        yield CatalogProblem(
+        problem = CatalogProblem(
             file,
             line,
             f"{key} is {end}, but it is used in {len(found)} place{'s' if len(found) != 1 else ''}: {listed}",
             expected="a segment that nothing names",
             repair="take it out of the places named first" + ("" if segment else ", or restore its file"),
         )
+        yield key, problem

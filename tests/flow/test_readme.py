@@ -42,7 +42,7 @@ _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FOLDERS = "assets benchmarks catalog dbt_project docs expectations orchestration scripts segmentation sensors tests"
 _PATH = re.compile(rf"(?:{'|'.join(_FOLDERS.split())})/[\w./*-]*")
-_COMMAND = re.compile(r"\bstrata ((?:(?:audit|destinations|identity|matching) )?[a-z][a-z-]*)([^|;&]*)")
+_COMMAND = re.compile(r"\bstrata ((?:(?:approvals|audit|destinations|identity|matching) )?[a-z][a-z-]*)([^|;&]*)")
 _OPTION = re.compile(r"--[a-z][a-z-]*")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 

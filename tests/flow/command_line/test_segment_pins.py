@@ -94,6 +94,10 @@ def test_beside_another_run_the_decision_stands_and_is_told(ask: Ask, own: Any) 
     # Somebody else's command waits for nobody who only holds the right to run, and writes no second pin.
     again = ask(data, "freeze", "tier_vip", "--by", "kim", "--reason", "case 12", "--no-run", "--json").json
     assert (again["is_new"], again["pin"]["author"]) == (False, "jo")
+    # A plan is made on the readers' copy, which does not know of it yet.
+    planned = ask(data, "plan", COLUMNS="400")
+    assert planned.code == 0
+    assert "Made without what was decided since the last run" in planned.err
     # While somebody writes the warehouse, nothing is decided at all.
     with own.settings.warehouse.exclusive():
         shut = ask(data, "unfreeze", "tier_vip", *SIGNED, STRATA_LOCK_WAIT_SECONDS="0.2")
@@ -101,6 +105,7 @@ def test_beside_another_run_the_decision_stands_and_is_told(ask: Ask, own: Any) 
     assert own.sql("select ended_at from segments.pins") == [(None,)]
     released = ask(data, "unfreeze", "tier_vip", *SIGNED, "--no-run", "--json").json
     assert (released["is_new"], released["run_id"]) == (True, None)
+    assert "Made without" not in ask(data, "plan", COLUMNS="400").err
 
 
 def test_of_two_commands_at_once_one_comes_first(ask: Ask, own: Any) -> None:

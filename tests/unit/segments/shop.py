@@ -7,7 +7,8 @@ once, and each test gets a copy (the fixture ``shop``).
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from segmentation import contracts
 from segmentation.costs.plan_section import cost_section
 from segmentation.readers import readable_tables
 from segmentation.segments import plan_effects, plan_values
-from segmentation.segments.application import Outcome, carry_out
+from segmentation.segments.application import Outcome, carry_out, require_base
 from segmentation.segments.approvals import Approver
 from segmentation.segments.candidate import build_candidate
 from segmentation.segments.in_force import definitions_to_evaluate
-from segmentation.segments.plan import Plan, make_plan
+from segmentation.segments.plan import Base, Plan, make_plan
 from segmentation.segments.plan_file import read_plan, write_plan
 from segmentation.segments.plan_sections import Section
 from segmentation.segments.publish import publish
 from segmentation.segments.scratch import lay_views
+from segmentation.segments.usages import Usage
 from segmentation.sync.catalog import SqlDestination
 from segmentation.sync.plan_section import delivery_section
 from segmentation.warehouse import Connection, Warehouse
@@ -59,6 +61,7 @@ class Shop:
     company: Company
     runs: int = 0
     sections: list[Any] = field(default_factory=lambda: list(SECTIONS))
+    usages: list[Usage] = field(default_factory=list)
 
     def on(self, work: Callable[[Company], object]) -> None:
         """Work on the live warehouse."""
@@ -86,14 +89,17 @@ class Shop:
         company.runs = self.runs
         return company.next_run()
 
-    def run(self, at_step: Callable[[str], None] | None = None) -> str:
-        """Run the stage as every day; return the run's id."""
+    def run(self, base: Base | None = None, *, at_step: Callable[[str], None] | None = None, days: int = 0) -> str:
+        """Run the stage as every day, or as apply does it; return the run's id."""
         self.runs += 1
         with self.warehouse.write() as con:
             company = replace(self.company, con=con)
             run = self._run(company)
             contracts.ensure_schema(con, "segments")
-            catalog = definitions_to_evaluate(con, company.folder, company.types)
+            check = partial(require_base, con, base) if base else None
+            catalog = definitions_to_evaluate(
+                con, company.folder, company.types, at=run.recorded_at + timedelta(days=days), check=check
+            )
             build_candidate(con, run, catalog)
             publish(con, run, at_step)
             company.check_consistency()
@@ -106,7 +112,7 @@ class Shop:
             lay_views(con)
             return make_plan(
                 con, self.company.folder, self.company.types, recorded_at=START, sections=self.sections,
-                feature_units={"mrr_micros": "micros"},
+                feature_units={"mrr_micros": "micros"}, usages=self.usages,
             )  # fmt: skip
 
     def write_plan(self, path: Path) -> Plan:
@@ -160,7 +166,7 @@ def copy_shop(built: Shop, folder: Path) -> Shop:
     """Return a shop of one's own, below an empty folder."""
     shutil.copytree(built.company.folder.parent, folder, dirs_exist_ok=True)
     company = replace(built.company, folder=folder / "catalog", types=dict(built.company.types))
-    return replace(built, warehouse=_warehouse(folder), company=company, sections=list(SECTIONS))
+    return replace(built, warehouse=_warehouse(folder), company=company, sections=list(SECTIONS), usages=[])
 
 
 def _warehouse(folder: Path) -> Warehouse:

@@ -11,6 +11,7 @@ from segmentation.errors import CandidateError, GateClosedError
 from segmentation.segments import change_classes, plan_effects
 from segmentation.segments.application import Outcome
 from segmentation.segments.catalog import digest
+from segmentation.segments.plan import Base, read_base
 from segmentation.segments.plan_file import PlanError, plan_hash, read_plan
 from segmentation.segments.reasoning import Answer
 
@@ -54,7 +55,7 @@ def test_apply_publishes_exactly_the_plan_and_records_who_approved_it(shop: Shop
 
 def test_a_plan_that_changes_nothing_runs_nothing(shop: Shop, tmp_path: Path) -> None:
     shop.write_plan(tmp_path / "plan.json")
-    done = shop.apply(tmp_path / "plan.json", run_stage=lambda: pytest.fail("nothing is to be run"))
+    done = shop.apply(tmp_path / "plan.json", run_stage=lambda _: pytest.fail("nothing is to be run"))
     assert (done.state, done.publication) == ("nothing_to_do", 1)
     assert shop.rows("select * from segments.approvals") == []
 
@@ -96,8 +97,12 @@ def test_apply_refuses_what_has_moved_and_says_which(
     shop.write_plan(tmp_path / "plan.json")
     move(shop)
     live = shop.rows("select * from segments.membership order by all")
-    with pytest.raises(PlanError, match=told):
+    with pytest.raises(PlanError, match=told) as refused:
         shop.apply(tmp_path / "plan.json")
+    if told.startswith("a segment was pinned"):
+        # The readers' copy does not know of the pin, so another plan would be no better.
+        assert "the readers' copy is behind: strata run --from segments" in refused.value.repair
+        assert shop.plan().base.pins == ""
     assert shop.rows("select * from segments.membership order by all") == live
     assert shop.rows("select * from segments.approvals") == []
 
@@ -162,7 +167,7 @@ def test_a_kill_while_publishing_leaves_what_was_live_and_the_approval(shop: Sho
     path = tmp_path / "plan.json"
     shop.write_plan(path)
     with pytest.raises(KeyboardInterrupt):
-        shop.apply(path, run_stage=lambda: shop.run(stop_at(step)))
+        shop.apply(path, run_stage=lambda base: shop.run(base, at_step=stop_at(step)))
     assert shop.members("vip") == {"c_a", "c_b"}
     shop.run()
     assert shop.members("vip") == {"c_a"}
@@ -173,7 +178,7 @@ def test_a_gate_that_stays_closed_leaves_the_approval_to_the_next_run(shop: Shop
     path = tmp_path / "plan.json"
     shop.write_plan(path)
 
-    def held_back() -> str:
+    def held_back(_: Base) -> str:
         raise GateClosedError("the gate of segments is closed")
 
     with pytest.raises(GateClosedError):
@@ -204,7 +209,7 @@ def test_a_run_in_between_is_told_and_not_hidden(shop: Shop, tmp_path: Path) -> 
     narrow(shop)
     shop.write_plan(tmp_path / "plan.json")
 
-    def run_after_another() -> str:
+    def run_after_another(_: Base) -> str:
         shop.on(lambda company: company.alter("c_d", mrr_micros=3))
         shop.run()
         return shop.run()
@@ -228,8 +233,8 @@ def test_two_applies_at_once_publish_once(shop: Shop, tmp_path: Path) -> None:
     shop.write_plan(path)
     outcomes: list[Outcome] = []
 
-    def run_beside_another() -> str:
-        run_id = shop.run()
+    def run_beside_another(base: Base) -> str:
+        run_id = shop.run(base)
         outcomes.append(shop.apply(path))
         return run_id
 
@@ -237,3 +242,29 @@ def test_two_applies_at_once_publish_once(shop: Shop, tmp_path: Path) -> None:
     assert (done.state, done.differences) == ("applied", ())
     assert outcomes[0].state == "applied_before"
     assert shop.rows("select count(*) from segments.publications") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda shop: shop.company.write("core", "mrr_micros > 50", group="tier", precedence=2), "catalog was edited"),
+        (lambda shop: (shop.company.folder / "policy.yml").write_text("quota: {live_segments: 9}\n"), "policy"),
+        (lambda shop: shop.features({"customer_id": "c_a", "mrr_micros": 500}), "features were published"),
+    ],
+)  # fmt: skip
+def test_what_moves_between_approval_and_run_is_not_published(
+    shop: Shop, tmp_path: Path, edit: Callable[[Shop], object], told: str
+) -> None:
+    narrow(shop)
+    shop.write_plan(tmp_path / "plan.json")
+    live = shop.rows("select * from segments.membership order by all")
+
+    def run_after_an_edit(base: Base) -> str:
+        edit(shop)
+        return shop.run(read_base(base.text))
+
+    with pytest.raises(PlanError, match=told):
+        shop.apply(tmp_path / "plan.json", run_stage=run_after_an_edit)
+    assert shop.rows("select * from segments.membership order by all") == live
+    assert shop.rows("select count(*) from segments.publications") == [(1,)]
+    assert shop.rows("select ended_at from segments.approvals where unit_key = 'group:tier'") == [(None,)]

@@ -19,7 +19,8 @@ from segmentation.segments.candidate import build_candidate
 from segmentation.segments.catalog import Catalog, load_catalog
 from segmentation.segments.definitions import CanaryMetric
 from segmentation.segments.explain import explain
-from segmentation.segments.in_force import definitions_to_evaluate, find_units, read_live
+from segmentation.segments.in_force import definitions_to_evaluate, find_units
+from segmentation.segments.live_catalog import read_live
 from segmentation.segments.publish import publish
 from segmentation.segments.state import export_state, restore_state
 from segmentation.warehouse import transaction
@@ -53,7 +54,7 @@ def drawn(percent: int, key: str = "keen") -> set[str]:
 
 def evaluated(company: Company) -> Catalog:
     contracts.ensure_schema(company.con, "segments")
-    return definitions_to_evaluate(company.con, company.folder, company.types)
+    return definitions_to_evaluate(company.con, company.folder, company.types, at=START)
 
 
 def run(company: Company, days: int = 0, at_step: Any = None) -> Catalog:
@@ -71,7 +72,7 @@ def accept(company: Company) -> None:
     live = read_live(company.con, company.folder, company.types)
     units = find_units(live, load_catalog(company.folder, company.types))
     steps = [Step(unit.key, unit.base_hash, unit.target_hash) for unit in units]
-    approve(company.con, steps, Approver("ana", "agreed in review", AT), "plan-hash")
+    approve(company.con, steps, Approver("ana", "agreed in review", AT), "plan-hash", 1, 90)
 
 
 def try_rule(company: Company, rule: str, percent: int = 20, **keys: Any) -> None:

@@ -14,7 +14,7 @@ from segmentation.erasure.requests import Erasure
 from segmentation.erasure.subject import suppressed_hash
 from segmentation.identity.catalog import load_identifier_rules
 from segmentation.pseudonyms import PseudonymKey
-from segmentation.segments.in_force import read_live
+from segmentation.segments.live_catalog import read_live
 from segmentation.warehouse import Connection, literal
 
 from .conftest import Company

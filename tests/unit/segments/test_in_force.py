@@ -1,58 +1,17 @@
 """What a run evaluates: the catalog, but for breaking changes that nobody has approved."""
 
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from segmentation import contracts
-from segmentation.errors import CandidateError
-from segmentation.segments.approvals import Approver, Step, approve
 from segmentation.segments.candidate import build_candidate
-from segmentation.segments.catalog import Catalog, load_catalog
-from segmentation.segments.in_force import definitions_to_evaluate, find_units, policy_hash, read_live, read_policy
+from segmentation.segments.in_force import find_units
+from segmentation.segments.live_catalog import read_live
 from segmentation.segments.policy import Policy, Quota, given_way, join, load_policy
 from segmentation.segments.publish import publish
 
 from .conftest import Company
-
-ANA = Approver("ana", "agreed in review", datetime(2026, 11, 2))
-
-
-def evaluated(company: Company) -> Catalog:
-    """Return what a run would evaluate."""
-    contracts.ensure_schema(company.con, "segments")
-    return definitions_to_evaluate(company.con, company.folder, company.types)
-
-
-def run(company: Company, days: int = 0) -> Catalog:
-    """Evaluate what is in force, and publish it."""
-    catalog = evaluated(company)
-    moment = company.next_run(days)
-    build_candidate(company.con, moment, catalog)
-    publish(company.con, moment)
-    company.check_consistency()
-    return catalog
-
-
-def accept(company: Company) -> None:
-    """Approve everything that waits, as strata apply does."""
-    live = read_live(company.con, company.folder, company.types)
-    catalog = load_catalog(company.folder, company.types)
-    steps = [Step(unit.key, unit.base_hash, unit.target_hash) for unit in find_units(live, catalog)]
-    before, after = read_policy(company.con), load_policy(company.folder)
-    if before:
-        steps.append(Step("policy", policy_hash(before), policy_hash(after)))
-    approve(company.con, steps, ANA, "plan-hash")
-
-
-def held(catalog: Catalog) -> set[tuple[str, str]]:
-    """Return what waits: unit and subject."""
-    return {(one.unit_key, one.subject) for one in catalog.held}
-
-
-def write_policy(company: Company, text: str) -> None:
-    (company.folder / "policy.yml").write_text(text, encoding="utf-8")
+from .stage import accept, evaluated, held, run, write_policy
 
 
 def test_the_first_publication_is_approved_as_it_is(tiers: Company) -> None:
@@ -208,17 +167,6 @@ def test_a_segment_that_grows_waits_where_the_group_within_its_own_is_kept_there
     tiers.write_groups(text + perks.format(parent=""))
     assert ("group:tier", "vip") in held(run(tiers, days=1))
     assert tiers.members("bench") == {"c_b", "c_c", "c_d"}
-
-
-def test_a_kept_version_that_todays_features_do_not_allow_is_refused(tiers: Company) -> None:
-    tiers.write("loyal", "csat_mean > 3")
-    run(tiers)
-    tiers.write("loyal", "orders_90d > 3")
-    del tiers.types["csat_mean"]
-    with pytest.raises(CandidateError, match=r"can't be kept.*csat_mean"):
-        evaluated(tiers)
-    accept(tiers)
-    assert evaluated(tiers).held == ()
 
 
 def test_a_policy_may_let_breaking_changes_through(tiers: Company) -> None:

@@ -70,7 +70,7 @@ def test_what_can_not_wait_heeds_no_edit_and_no_mistake_in_the_catalog(tiers) ->
     # One edit waits for approval, one for its run, and a third one is no definition at all.
     tiers.write("reachable", "is_known and mrr_micros > 0", consent="{purposes: [marketing.email]}")
     run = tiers.next_run(1)
-    build_candidate(tiers.con, run, definitions_to_evaluate(tiers.con, tiers.folder, tiers.types))
+    build_candidate(tiers.con, run, definitions_to_evaluate(tiers.con, tiers.folder, tiers.types, at=run.recorded_at))
     publish(tiers.con, run)
     waiting = tiers.rows("select unit_key, subject, what, change_class, reasons from segments.held_changes")
     assert waiting

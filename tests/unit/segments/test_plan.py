@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from segmentation.errors import StrataError
+from segmentation.errors import CatalogProblems, StrataError
 from segmentation.readers import readable_tables
 from segmentation.segments.plan_file import plan_hash
 from segmentation.segments.plan_report import summarise
 from segmentation.segments.plan_sections import Section
+from segmentation.segments.usages import Usage
 from segmentation.warehouse import Warehouse
 
 from .conftest import START, Company
@@ -87,3 +88,19 @@ def test_before_the_first_run_there_is_nothing_to_plan_against(tmp_path: Path) -
     warehouse = Warehouse(tmp_path / "live.duckdb", tmp_path / "copy.duckdb")
     with pytest.raises(StrataError, match="nothing has been published"), warehouse.scratch():
         pass
+
+
+def test_what_no_approval_lets_through_is_no_plan(shop: Shop) -> None:
+    shop.usages = [Usage("reachable", "a cost pool", "catalog/cost_pools.yml:7")]
+    shop.company.remove("reachable")
+    with pytest.raises(CatalogProblems, match=r"reachable is removed, but it is used in 1 place: a cost pool"):
+        shop.plan()
+    shop.usages = []
+    assert shop.plan().has_changes
+    policy = shop.company.folder / "policy.yml"
+    policy.write_text("quota: {live_segments: 3}\n", encoding="utf-8")
+    # A stricter quota takes nothing away; more than it allows does not come.
+    assert shop.plan().has_changes
+    shop.company.write("anybody", "true")
+    with pytest.raises(CatalogProblems, match="4 segments are live, and the quota is 3"):
+        shop.plan()
