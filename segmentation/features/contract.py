@@ -38,6 +38,19 @@ DUCKDB_TYPES = MappingProxyType(
     }
 )
 
+#: Special categories of personal data (GDPR articles 9 and 10): no rule reads one unless its segment says so.
+SENSITIVE = (
+    "biometrics",
+    "criminal_record",
+    "ethnicity",
+    "genetics",
+    "health",
+    "politics",
+    "religion",
+    "sex_life",
+    "union_membership",
+)
+
 _EXPECTED = "name, data_type, description and config.meta with unit, owner, max_age_hours, source"
 
 
@@ -55,6 +68,7 @@ class Feature:
         source: Concern it is computed from, for example ``orders``.
         where: ``file:line`` of its definition.
         is_required: Whether the contract says that it is never null.
+        category: Special category of personal data that it is or tells of, one of ``SENSITIVE``; empty for none.
     """
 
     name: str
@@ -66,6 +80,7 @@ class Feature:
     source: str
     where: str
     is_required: bool = False
+    category: str = ""
 
     @property
     def duckdb_type(self) -> str:
@@ -96,6 +111,11 @@ class FeatureContract:
     def types(self) -> dict[str, str]:
         """DuckDB type of each column, in order."""
         return {feature.name: feature.duckdb_type for feature in self.features}
+
+    @property
+    def categories(self) -> dict[str, str]:
+        """Special category of each column that has one."""
+        return {feature.name: feature.category for feature in self.features if feature.category}
 
     @property
     def required(self) -> frozenset[str]:
@@ -165,7 +185,7 @@ def _columns(document: Document, name: str) -> list[tuple[Location, dict[str, An
 def _problems_of(document: Document, at: Location, column: dict[str, Any]) -> Iterator[CatalogProblem]:
     texts = _texts(column)
     label = texts["name"] or "without a name"
-    missing = [key for key, value in texts.items() if not value]
+    missing = [key for key, value in texts.items() if not value and key != "category"]
     if missing:
         yield document.problem(f"feature {label} lacks {', '.join(missing)}", at, expected=_EXPECTED)
         return
@@ -181,6 +201,12 @@ def _problems_of(document: Document, at: Location, column: dict[str, Any]) -> It
             (*at, "config", "meta", "max_age_hours"),
             expected="a whole number of hours, 1 or more",
         )
+    if texts["category"] and texts["category"] not in SENSITIVE:
+        yield document.problem(
+            f"feature {label} has category {texts['category']!r}{did_you_mean(texts['category'], SENSITIVE)}",
+            (*at, "config", "meta", "category"),
+            expected=f"one of {', '.join(SENSITIVE)}; none for data of no special category",
+        )
 
 
 def _feature(document: Document, at: Location, column: dict[str, Any]) -> Feature:
@@ -194,6 +220,7 @@ def _feature(document: Document, at: Location, column: dict[str, Any]) -> Featur
         max_age_hours=int(texts["max_age_hours"]),
         source=texts["source"],
         where=document.where(at),
+        category=texts["category"],
         is_required=any(_text(one, "type") == "not_null" for one in _items(column, "constraints")),
     )
 
@@ -202,7 +229,7 @@ def _texts(column: dict[str, Any]) -> dict[str, str]:
     config = column.get("config")
     meta = config.get("meta") if isinstance(config, dict) else None
     texts = {key: _text(column, key) for key in ("name", "data_type", "description")}
-    return texts | {key: _text(meta, key) for key in ("unit", "owner", "source", "max_age_hours")}
+    return texts | {key: _text(meta, key) for key in ("unit", "owner", "source", "max_age_hours", "category")}
 
 
 def _items(content: object, key: str) -> list[Any]:

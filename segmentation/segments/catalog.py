@@ -19,14 +19,14 @@ from segmentation.segments.catalog_reader import CatalogReader
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
 from segmentation.segments.conditions import Condition
 from segmentation.segments.definitions import Groups, Segment
-from segmentation.segments.kinds import Contract, TypedFeatures, account_types, column_types
+from segmentation.segments.kinds import Contract, TypedFeatures, account_types, column_types, sensitive_features
 from segmentation.segments.policy import Policy
 from segmentation.segments.provenance import Fate, HeldChange, Provenance
 from segmentation.segments.rule_sql import to_text
 
 #: Keys that definitions got after the first ones were published: where they say nothing they are left out of the
 #: normal form, so that an upgrade alone makes no new version.
-_LATER_KEYS = ("slo", "cost_ceiling", "canary", "groups")
+_LATER_KEYS = ("slo", "cost_ceiling", "canary", "groups", "sensitive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def read_catalog(
     groups = reader.groups()
     segments = reader.segments()
     catalog, crossed = assemble(segments, groups, reader.destinations())
-    problems = [*reader.problems, *crossed]
+    problems = [*reader.problems, *crossed, *catalog_checks.check_sensitive(segments, sensitive_features(contract))]
     if today:
         problems.extend(catalog_checks.due_reviews(segments, today))
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.what))

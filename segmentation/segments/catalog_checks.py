@@ -10,7 +10,7 @@ from datetime import date
 
 from segmentation.errors import CatalogProblem, did_you_mean
 from segmentation.segments.compiled import CatalogGroup, CatalogSegment
-from segmentation.segments.conditions import Always, segments_of
+from segmentation.segments.conditions import Always, features_of, segments_of
 from segmentation.segments.rivalry import connect_groups, find_cycles
 from segmentation.segments.syntax import look_alikes
 
@@ -55,6 +55,38 @@ def check_references(segments: Segments, destinations: Collection[str] | None) -
                     f"unknown destination {key}{did_you_mean(key, destinations)}",
                     expected="a key of destinations.yml",
                 )
+
+
+def check_sensitive(segments: Segments, categories: Mapping[str, Mapping[str, str]]) -> Iterator[CatalogProblem]:
+    """Yield a problem for each segment that reads sensitive data, itself or by another segment, and does not say so.
+
+    Args:
+        segments: By key.
+        categories: By entity, the special category of each feature that has one.
+    """
+    for segment in segments.values():
+        definition = segment.definition
+        allowed = set(definition.sensitive or ())
+        known = categories.get(definition.entity, {})
+        read = features_of(segment.rule) if segment.rule else []
+        metrics = [metric.feature for metric in definition.canary.metrics] if definition.canary else []
+        for name in dict.fromkeys([*read, *metrics]):
+            if known.get(name) and known[name] not in allowed:
+                yield _unsaid(segment, known[name], f"reads {name}, which is {known[name]} data", metrics, name)
+        for key in asked_segments(segment):
+            other = segments.get(key)
+            for category in sorted(set(other.definition.sensitive or ()) - allowed if other else ()):
+                yield _unsaid(segment, category, f"asks for {key}, which may read {category} data", (), key)
+
+
+def _unsaid(segment: CatalogSegment, category: str, what: str, metrics: Collection[str], name: str) -> CatalogProblem:
+    return CatalogProblem(
+        segment.file,
+        segment.line("canary" if name in metrics else "rule"),
+        f"{segment.key} {what}",
+        expected=f"a segment that says so, sensitive: [{category}], or a rule without it",
+        repair="take it out of the rule; or, where law and purpose allow it, add the category under sensitive",
+    )
 
 
 def check_groups(segments: Segments, groups: AllGroups) -> Iterator[CatalogProblem]:

@@ -53,6 +53,7 @@ _MOVED: dict[str, str] = {
     "consent": "members must have consented to other purposes",
     "residency": "residents of other regions may be members",
     "entity": "it is about something else",
+    "sensitive": "it may read other special categories of personal data",
 }
 
 

@@ -225,6 +225,9 @@ class Segment(_Model):
     )
     consent: Consent = Field(default_factory=Consent)
     residency: list[Text] = Field(default_factory=list, description="Regions whose residents may be members.")
+    sensitive: list[Text] | None = Field(
+        None, description="Special categories of personal data that the rule may read, such as health."
+    )
     guards: Guards = Field(default_factory=Guards)
     destinations: list[Key] = Field(default_factory=list)
     slo: Slo | None = None

@@ -32,6 +32,12 @@ def account_types(contract: Contract | TypedFeatures) -> Contract:
     return getattr(getattr(contract, "accounts", None), "types", {})
 
 
+def sensitive_features(contract: Contract | TypedFeatures) -> dict[str, dict[str, str]]:
+    """Return by entity the special category of personal data of each feature that has one."""
+    found = {"customer": contract, "account": getattr(contract, "accounts", None)}
+    return {entity: dict(getattr(one, "categories", {})) for entity, one in found.items()}
+
+
 class Kind(StrEnum):
     """The kinds of values that the rule language tells apart."""
 

@@ -55,6 +55,14 @@ def test_a_feature_says_what_it_is_and_where(tmp_path: Path) -> None:
     assert [feature.name for feature in contract] == list(contract.names)
 
 
+def test_a_feature_of_a_special_category_says_so(tmp_path: Path) -> None:
+    assert load_contract(write(tmp_path / "plain", GOOD)).categories == {}
+    sensitive = load_contract(
+        write(tmp_path / "sensitive", GOOD.replace("max_age_hours: 48", "max_age_hours: 48, category: health"))
+    )
+    assert sensitive.categories == {"orders_30d": "health"}
+
+
 def test_the_projects_contract_is_whole(contract: FeatureContract) -> None:
     assert len(contract) == len(set(contract.names)) == 56
     assert contract.names[0] == "customer_id"
@@ -75,6 +83,7 @@ def test_the_projects_contract_is_whole(contract: FeatureContract) -> None:
         ("name: orders_30d", "name: {a: b}", "feature without a name lacks name", 11),
         ("max_age_hours: 48", "max_age_hours: soon", "max_age_hours 'soon'", 14),
         ("max_age_hours: 48", "max_age_hours: 0", "max_age_hours '0'", 14),
+        ("max_age_hours: 48", "max_age_hours: 48, category: helth", "category 'helth'; did you mean health?", 14),
         ("name: customer_features", "name: features", "no model customer_features", 1),
         ("    columns:", "    rows:", "has no columns", 3),
         ("data_type: BIGINT", "data_type: [", "not YAML", 14),

@@ -78,6 +78,7 @@ def test_formatting_and_wording_change_nothing(vip: Company) -> None:
         ({"consent": "{purposes: []}"}, "breaking", "consented"),
         ({"consent": "{purposes: [marketing.email, analytics]}"}, "breaking", "consented"),
         ({"residency": "[EU, UK]"}, "breaking", "residents"),
+        ({"sensitive": "[health]"}, "breaking", "special categories"),
         ({"guards": "{max_exits: 4, max_churn_ratio: 0.2}"}, "non_breaking", "stricter"),
         ({"guards": "{max_exits: 6, max_churn_ratio: 0.2}"}, "breaking", "max_exits 5 → 6"),
         ({"guards": None}, "breaking", "no limit"),
@@ -204,6 +205,6 @@ def test_costs_split_by_another_group_is_breaking(tiers: Company) -> None:
 def test_no_key_is_forgotten() -> None:
     decided = {
         "lifecycle", "rule", "kind", "expires_on", "include", "exclude", "guards", "destinations", "group",
-        "precedence", "groups", "consent", "residency", "entity", "key", "canary",
+        "precedence", "groups", "consent", "residency", "sensitive", "entity", "key", "canary",
     }  # fmt: skip
     assert set(Segment.model_fields) <= decided | set(DESCRIPTIVE), "say of which class a change of the key is"
