@@ -230,7 +230,7 @@ def _copy(settings: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """Let one backfill work on a data folder at a time; runs of the chain are not kept waiting."""
+    """Let one backfill work on a data folder at a time; `strata run` is not kept waiting."""
     path = settings.data / "backfill.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as lock:
