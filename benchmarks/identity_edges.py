@@ -31,9 +31,9 @@ from benchmarks.measurement import Measurement, measured
 from benchmarks.sections import replace_section
 from segmentation.contracts import ensure_schema
 from segmentation.identity import publish
-from segmentation.identity.candidate import write_edges, write_identifiers
 from segmentation.identity.catalog import IdentifierRules, load_identity_catalog
 from segmentation.identity.contraction import label_in_engine
+from segmentation.identity.evidence import write_edges, write_identifiers
 from segmentation.identity.incremental import resolve
 from segmentation.identity.reasons import write_reasons
 from segmentation.identity.tables import create_candidate_tables

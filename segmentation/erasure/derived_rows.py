@@ -88,7 +88,7 @@ def _node_columns(con: Connection) -> list[tuple[str, str]]:
         "where c.database_name = current_database() and not t.temporary and c.schema_name = 'identity' "
         "and c.column_name in ('node_id', 'node_a', 'node_b') order by all"
     ).fetchall()
-    kept = {"registry", "identifiers", "candidate_identifiers"}
+    kept = {"registry", "identifiers", *(f"candidate_identifiers{part}" for part in ("", "_rows", "_gone"))}
     return [(table, column) for table, column in rows if table not in kept]
 
 

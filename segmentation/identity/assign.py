@@ -88,10 +88,11 @@ def _write_heirs(con: Connection) -> None:
         "votes as (select l.customer_seq, c.component, count(*) as n, min(c.node_id) as lowest "
         "from known_members as m join lost as l using (customer_id) join components as c using (node_id) "
         "group by all), "
-        "placed as (select customer_seq, component from anchored union all "
-        "select customer_seq, component from votes "
+        "placed as (select customer_seq, component, true as is_anchored from anchored union all "
+        "select customer_seq, component, false from votes "
         "qualify row_number() over (partition by customer_seq order by n desc, lowest) = 1) "
-        "select p.component, k.customer_id, k.customer_seq, k.status, k.anchor_priority, "
+        "select p.component, p.is_anchored, k.customer_id, k.customer_seq, k.status, k.anchor_node_id, "
+        "k.anchor_priority, k.created_at, "
         # Rule 2: active before merged before retired, then the better anchor, then the older id.
         "(case k.status when 'active' then 0 when 'merged' then 1 else 2 end)::bigint * (1::bigint << 58) "
         "+ k.anchor_priority::bigint * (1::bigint << 52) + k.customer_seq as rank_key "
@@ -135,7 +136,7 @@ def _write_customers(con: Connection, run: Run) -> None:
     stamps = {"run_id": run.run_id, "recorded_at": run.recorded_at}
     best_priority = priority_of_rank("b.best_key")
     # Rule 7: an anchor gives way only to a strictly better kind of identifier, or when it is lost.
-    keeps = f"(a.component = r.component and k.anchor_priority <= {best_priority})"
+    keeps = f"(k.is_anchored and k.anchor_priority <= {best_priority})"
     con.execute(
         "insert into identity.candidate_customers by name select r.customer_id, r.customer_seq, "
         f"case when {keeps} then k.anchor_node_id else {node_of_rank('b.best_key')} end as anchor_node_id, "
@@ -143,8 +144,7 @@ def _write_customers(con: Connection, run: Run) -> None:
         "'active' as status, null as merged_into, 'deterministic' as match_basis, b.n_nodes, "
         "coalesce(k.created_at, $as_of) as created_at, b.first_seen_at, $run_id as run_id, "
         "$recorded_at as recorded_at from resolution as r join component_best as b using (component) "
-        "left join known_customers as k on k.customer_seq = r.customer_seq and not r.is_new "
-        "left join components as a on a.node_id = k.anchor_node_id",
+        "left join heirs as k on k.customer_seq = r.customer_seq",
         {**stamps, "as_of": run.as_of},
     )
     # Rules 3 and 6: whoever is not a survivor was merged, is retired, or stays as it was.

@@ -11,6 +11,7 @@ from segmentation.identity.attributions import write_attributions
 from segmentation.identity.catalog import IdentityCatalog
 from segmentation.identity.consents import write_consents
 from segmentation.identity.edges import find_owners, link
+from segmentation.identity.evidence import write_edges, write_identifiers
 from segmentation.identity.figures import write_figures
 from segmentation.identity.guards import judge_identifiers
 from segmentation.identity.incremental import complete_components, resolve
@@ -24,6 +25,7 @@ from segmentation.identity.reasons import write_reasons
 from segmentation.identity.reused_ids import count_reused
 from segmentation.identity.rule_effects import add_links, add_owners, name_causes
 from segmentation.identity.tables import create_candidate_tables
+from segmentation.identity.touched import LEFT_BY_TOUCHED
 from segmentation.run import Run, StageReport
 from segmentation.warehouse import Connection, transaction
 
@@ -45,6 +47,8 @@ _TEMPORARY = (
     "match_links",
     "match_parts",
     "reasons",
+    "reopened",
+    *LEFT_BY_TOUCHED,
 )
 
 
@@ -118,31 +122,3 @@ def _rows(figures: dict[str, int | float]) -> dict[str, int]:
         "rows_without_identifier": "rows_without_identifier",
     }
     return {name: int(figures[figure]) for name, figure in shown.items()}
-
-
-def write_identifiers(con: Connection, run: Run) -> None:
-    """Fill ``identity.candidate_identifiers`` from ``nodes``, ``excluded`` and ``reasons``."""
-    con.execute(
-        "insert into identity.candidate_identifiers by name "
-        "select n.node_id, r.id_type, r.id_namespace, r.id_value, coalesce(x.status, 'active') as status, "
-        "x.status_rule, w.reason as status_reason, n.is_verified, n.first_seen_at, n.last_seen_at, $run_id as run_id, "
-        "$recorded_at as recorded_at from nodes as n join identity.registry as r using (node_id) "
-        "left join excluded as x using (node_id) left join reasons as w on w.rule = x.status_rule",
-        {"run_id": run.run_id, "recorded_at": run.recorded_at},
-    )
-    # What was erased stays known as erased, seen again or not.
-    con.execute(
-        "insert into identity.candidate_identifiers by name select * from identity.identifiers "
-        "where status = 'erased' and node_id not in (select node_id from nodes)"
-    )
-
-
-def write_edges(con: Connection, run: Run) -> None:
-    """Fill ``identity.candidate_edges`` from the decided ``links``."""
-    con.execute(
-        "insert into identity.candidate_edges by name "
-        "select node_a, node_b, source, evidence, tier, match_probability, n_obs, first_seen_at, "
-        "last_seen_at, reject_rule is null as admitted, reject_rule, w.reason as reject_reason, $run_id as run_id, "
-        "$recorded_at as recorded_at from links left join reasons as w on w.rule = reject_rule",
-        {"run_id": run.run_id, "recorded_at": run.recorded_at},
-    )

@@ -11,11 +11,11 @@ import json
 from segmentation.identity.admission import Solver, admit
 from segmentation.identity.assign import assign, write_aliases
 from segmentation.identity.catalog import IdentifierRules
-from segmentation.identity.differences import is_difference, propose_difference
+from segmentation.identity.differences import propose_difference
 from segmentation.identity.matching.links import mark_matched_customers
 from segmentation.identity.raw_components import measure_raw
 from segmentation.identity.rule_effects import mark_manual_matches
-from segmentation.identity.touched import REFUSED_IN_PART, find_touched
+from segmentation.identity.touched import REFUSED_IN_PART, find_touched, is_partial
 from segmentation.run import Run
 from segmentation.warehouse import Connection, count, scalar
 
@@ -93,24 +93,26 @@ def _is_comparable(con: Connection, fingerprint: str) -> bool:
 def _resolve_touched(con: Connection, run: Run, rules: IdentifierRules, solver: Solver) -> dict[str, int]:
     con.execute(
         "create or replace temp view known_members as select * from identity.identifier_map "
-        "where node_id in (select node_id from touched)"
+        "where node_id in (select node_id from touched_nodes)"
     )
     # Of ids that gave way, those whose anchor is touched may come back or follow another survivor.
     con.execute(
         "create or replace temp view known_customers as select * from identity.customers "
         "where customer_id in (select customer_id from touched_customers) "
-        "or (status <> 'active' and anchor_node_id in (select node_id from touched))"
+        "or (status <> 'active' and anchor_node_id in (select node_id from touched_nodes))"
     )
     for table, ends in (("links", "node_a"), ("nodes", "node_id")):
         con.execute(f"alter table {table} rename to all_{table}")
-        con.execute(f"create temp table {table} as from all_{table} where {ends} in (select node_id from touched)")
+        con.execute(
+            f"create temp table {table} as from all_{table} where {ends} in (select node_id from touched_nodes)"
+        )
     counted = _solve(con, run, rules, solver)
     _decide_all_links(con)
     con.execute("drop table links; alter table all_links rename to links")
     con.execute("drop table nodes; alter table all_nodes rename to nodes")
-    propose_difference(con, "identifier_map", "select node_id from touched")
+    propose_difference(con, "identifier_map", "select node_id from touched_nodes")
     propose_difference(con, "customers", "select customer_seq from known_customers")
-    con.execute("drop table touched; drop table touched_customers")
+    con.execute("create or replace temp table reopened as select customer_seq from known_customers")
     return counted
 
 
@@ -120,7 +122,7 @@ def _decide_all_links(con: Connection) -> None:
         "create or replace temp table refused as select distinct node_a, node_b, reject_rule as rule from links "
         f"where {REFUSED_IN_PART} union all "
         "select node_a, node_b, any_value(reject_rule) from identity.edges "
-        f"where {REFUSED_IN_PART} and node_a not in (select node_id from touched) group by node_a, node_b"
+        f"where {REFUSED_IN_PART} and node_a not in (select node_id from touched_nodes) group by node_a, node_b"
     )
     con.execute(
         "update all_links set reject_rule = r.rule from refused as r "
@@ -134,15 +136,15 @@ def complete_components(con: Connection) -> None:
 
     What follows from customers (consents, profiles, accounts) is found out for all of them.
     """
-    if not is_difference(con, "identifier_map"):
+    if not is_partial(con):
         return
     # Labels of touched components are below twice the number of identifiers.
     base = "(select 2 * (coalesce(max(node_id), 0) + 1) from identity.registry)"
-    kept = "identity.customers anti join identity.candidate_customers_gone using (customer_seq)"
+    kept = "identity.customers anti join reopened using (customer_seq)"
     active = f"from {kept} where status = 'active'"
     con.execute(
         f"insert into components by name select m.node_id, {base} + k.customer_seq as component "
-        "from (from identity.identifier_map anti join identity.candidate_identifier_map_gone using (node_id)) as m "
+        "from (from identity.identifier_map anti join touched_nodes using (node_id)) as m "
         f"join (select customer_id, customer_seq from {kept}) as k using (customer_id)"
     )
     component = f"{base} + customer_seq as component"

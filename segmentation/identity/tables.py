@@ -26,8 +26,14 @@ REPLACED = (
     "attributions",
 )
 
-#: Those of them that a candidate may propose as a difference (`differences.py`), and their keys.
-DIFFERENTIAL = {"identifier_map": "node_id", "customers": "customer_seq"}
+#: Those of them that a candidate may propose as a difference (`differences.py`), and the column by whose
+#: values rows go.
+DIFFERENTIAL = {
+    "identifiers": "node_id",
+    "edges": "node_a",
+    "customers": "customer_seq",
+    "identifier_map": "node_id",
+}
 
 #: Those of them that nobody but the next run reads.
 INTERNAL = ("solve_inputs",)

@@ -11,79 +11,108 @@ import numpy as np
 import pyarrow as pa
 
 from segmentation.identity.admission import LABELLED, MATCH_TIER
-from segmentation.identity.components import label_components
-from segmentation.warehouse import Connection, literal
-
-#: Identifiers whose edges share a checksum, as a power of two: small enough that few unchanged ones are compared.
-_BUCKET_BITS = 4
+from segmentation.identity.comparison import find_differing
+from segmentation.identity.components import Integers, label_components
+from segmentation.warehouse import Connection, literal, table_exists
 
 #: Edges that were decided one by one, in components that held more than one customer can.
 REFUSED_IN_PART = "reject_rule like 'R4 %'"
 
+#: All that is said of an edge before it is decided, but for its rule; and of an identifier.
+_OF_AN_EDGE = "node_a, node_b, source, evidence, tier, match_probability, n_obs, first_seen_at, last_seen_at"
+_OF_AN_IDENTIFIER = "node_id, first_seen_at, last_seen_at, is_verified"
+
+#: Of an edge, what decides how it is admitted; of an identifier, what its customer's id and first sighting follow from.
+_TELLING_OF_AN_EDGE = (
+    "node_a, node_b, tier, first_seen_at, least(3, floor(log2(n_obs)))::integer as doublings, match_probability, "
+    f"tier = {MATCH_TIER} and ends_with(evidence, {literal(LABELLED)}) as is_labelled"
+)
+_TELLING_OF_AN_IDENTIFIER = "node_id, first_seen_at"
+
+#: Temporary tables that `find_touched` leaves until the candidate is complete.
+LEFT_BY_TOUCHED = ("differing_edges", "differing_nodes", "touched_nodes", "touched_customers")
+
 
 def find_touched(con: Connection) -> None:
-    """Write temporary tables ``touched(node_id)`` and ``touched_customers(customer_id)``: what is to be solved anew.
+    """Find out what differs from what is published, and what is to be solved anew.
 
     Compares ``links``, ``nodes``, ``excluded`` and ``identity.candidate_solve_inputs`` with what is published. Costs a
-    pass over both to sum up hashes; only what lies near a difference is compared row by row.
+    pass over both to sum up hashes; only what lies near a difference is compared row by row. Writes temporary tables
+    ``differing_edges(node_a)`` and ``differing_nodes(node_id)``, where any row of `identity.edges` or
+    `identity.identifiers` is to change (edges that R4 decides otherwise apart), and ``touched_nodes(node_id)`` and
+    ``touched_customers(customer_id)``, what is to be solved anew.
     """
+    _find_differing(con)
     _find_changed(con)
     _reach(con)
-    con.execute("drop table changed; drop table differing; drop table rows_now; drop table rows_then")
+    con.execute("drop table changed")
+
+
+def is_partial(con: Connection) -> bool:
+    """Say whether the candidate that is being built solved only what was touched."""
+    return table_exists(con, "main", "touched_nodes")
+
+
+def _find_differing(con: Connection) -> None:
+    edges = find_differing(
+        con,
+        f"select {_OF_AN_EDGE}, reject_rule from links",
+        f"select {_OF_AN_EDGE}, case when {REFUSED_IN_PART} then null else reject_rule end as reject_rule "
+        "from identity.edges",
+        "node_a",
+    )
+    _keep(con, "differing_edges", "node_a", edges)
+    # What was erased stays as it is, unless it was seen again.
+    erased = "select node_id from identity.identifiers where status = 'erased'"
+    nodes = find_differing(
+        con,
+        f"select {_OF_AN_IDENTIFIER}, coalesce(x.status, 'active') as status, x.status_rule "
+        "from nodes left join excluded as x using (node_id)",
+        f"select {_OF_AN_IDENTIFIER}, status, status_rule from identity.identifiers where status <> 'erased' "
+        f"or node_id in (select node_id from nodes where node_id in ({erased}))",
+        "node_id",
+    )
+    _keep(con, "differing_nodes", "node_id", nodes)
+
+
+def _keep(con: Connection, table: str, column: str, nodes: Integers) -> None:
+    con.register("found", pa.table({column: nodes}))
+    con.execute(f"create or replace temp table {table} as from found")
+    con.unregister("found")
 
 
 def _find_changed(con: Connection) -> None:
-    """Write temporary table ``changed(node_id)``: identifiers at which anything is other than when last published."""
+    """Write temporary table ``changed(node_id)``: identifiers at which the solution may be other than published."""
     con.execute("create or replace temp table changed (node_id bigint)")
-    linkable = (
-        "node_a, node_b, tier, first_seen_at, least(3, floor(log2(n_obs)))::integer as doublings, match_probability, "
-        f"tier = {MATCH_TIER} and ends_with(evidence, {literal(LABELLED)}) as is_labelled from {{table}} "
-        "where reject_rule is null or {also}"
+    near = "node_a in (select node_a from differing_edges)"
+    _note(
+        con,
+        f"select {_TELLING_OF_AN_EDGE} from links where reject_rule is null and {near}",
+        f"select {_TELLING_OF_AN_EDGE} from identity.edges where (reject_rule is null or {REFUSED_IN_PART}) and {near}",
+        "unnest([node_a, node_b])",
     )
-    now = f"select {linkable.format(table='links', also='false')}"
-    then = f"select {linkable.format(table='identity.edges', also=REFUSED_IN_PART)}"
-    _compare(con, now, then, "node_a")
-    _note(con, "unnest([node_a, node_b])")
-    # An identifier that may link, with what its customer's id and first sighting follow from.
-    now = "select node_id, first_seen_at from nodes where node_id not in (select node_id from excluded)"
-    then = "select node_id, first_seen_at from identity.identifiers where status = 'active'"
-    _compare(con, now, then, "node_id")
-    _note(con, "node_id")
+    near = "node_id in (select node_id from differing_nodes)"
+    _note(
+        con,
+        f"select {_TELLING_OF_AN_IDENTIFIER} from nodes where {near} and node_id not in (select node_id from excluded)",
+        f"select {_TELLING_OF_AN_IDENTIFIER} from identity.identifiers where {near} and status = 'active'",
+        "node_id",
+    )
     inputs = "select kind, node_a, node_b, detail from identity.{} where kind <> 'rules'"
-    for name, table in (("now", "candidate_solve_inputs"), ("then", "solve_inputs")):
-        con.execute(f"create or replace temp table rows_{name} as {inputs.format(table)}")
-    _note(con, "unnest([node_a, node_b])")
+    now, then = (inputs.format(table) for table in ("candidate_solve_inputs", "solve_inputs"))
+    _note(con, now, then, "unnest([node_a, node_b])")
 
 
-def _note(con: Connection, nodes: str) -> None:
-    """Add to ``changed`` the nodes of rows that ``rows_now`` and ``rows_then`` have not equally often."""
+def _note(con: Connection, now: str, then: str, nodes: str) -> None:
+    """Add to ``changed`` the nodes of rows that two relations have not equally often."""
     con.execute(
-        f"insert into changed select {nodes} from (select * exclude (side) from (select *, 1 as side from rows_now "
-        "union all select *, -1 from rows_then) group by all having sum(side) <> 0)"
+        f"insert into changed select {nodes} from (select * exclude (side) from (select *, 1 as side from ({now}) "
+        f"union all select *, -1 from ({then})) group by all having sum(side) <> 0)"
     )
-
-
-def _compare(con: Connection, now: str, then: str, node: str) -> None:
-    """Write temporary tables ``rows_now`` and ``rows_then``: two relations, cut to where their checksums differ.
-
-    Rows are summed up as hashes by ranges of node ids, so that only ranges with a difference are compared row by row.
-    """
-    con.execute(
-        "create or replace temp table differing as "
-        f"select bucket from (select {node} >> {_BUCKET_BITS} as bucket, sum(hash(r)::hugeint) as checksum "
-        f"from ({now}) as r group by all) as a full join "
-        f"(select {node} >> {_BUCKET_BITS} as bucket, sum(hash(r)::hugeint) as checksum "
-        f"from ({then}) as r group by all) as b using (bucket) where a.checksum is distinct from b.checksum"
-    )
-    for name, rows in (("now", now), ("then", then)):
-        con.execute(
-            f"create or replace temp table rows_{name} as from ({rows}) "
-            f"where {node} >> {_BUCKET_BITS} in (select bucket from differing)"
-        )
 
 
 def _reach(con: Connection) -> None:
-    """Write ``touched(node_id)``: what changed, and all of the components before R4 that it was in.
+    """Write ``touched_nodes`` and ``touched_customers``: what changed, and all of the components before R4 it was in.
 
     Customers between whom an edge was refused by R4 came from one component; those edges are few.
     """
@@ -110,6 +139,6 @@ def _reach(con: Connection) -> None:
     )
     con.unregister("grouped")
     con.execute(
-        "create or replace temp table touched as select node_id from changed union "
+        "create or replace temp table touched_nodes as select node_id from changed union "
         "select node_id from identity.identifier_map where customer_id in (select customer_id from touched_customers)"
     )
