@@ -69,6 +69,8 @@ def _write_inputs(con: Connection, run: Run, rules: IdentifierRules) -> str:
     """Write what the next run can't read off the published tables; return the fingerprint of the rules."""
     parts = {
         "version": SOLVE_VERSION,
+        # Raw values that are read by other rules are other identifiers'.
+        "normalisation": rules.normalisation_hash,
         "max_nodes": rules.max_nodes,
         "types": {name: [kind.max_per_customer, kind.priority] for name, kind in sorted(rules.identifiers.items())},
     }

@@ -33,6 +33,7 @@ DIFFERENTIAL = {
     "edges": "node_a",
     "customers": "customer_seq",
     "identifier_map": "node_id",
+    "identifier_lookup": "node_id",
 }
 
 #: Those of them that nobody but the next run reads.

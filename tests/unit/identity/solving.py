@@ -10,7 +10,7 @@ from segmentation.identity.matching.labels import Pair, add_label, end_label
 from segmentation.identity.operator_rules import read_rules
 from segmentation.identity.publish import publish
 from segmentation.identity.rule_book import Draft, Signature, add_rule, end_rule
-from segmentation.identity.tables import DIFFERENTIAL
+from segmentation.identity.tables import DIFFERENTIAL, definitions
 from segmentation.pseudonyms import PseudonymKey
 from segmentation.warehouse import transaction
 
@@ -44,7 +44,7 @@ def snapshot(world):
     # What stays as it was keeps the stamps of the run that wrote it.
     tables = {}
     for name, order in _TABLES.items():
-        stamps = "exclude (run_id, recorded_at)" if name in DIFFERENTIAL else ""
+        stamps = "exclude (run_id, recorded_at)" if name in DIFFERENTIAL and "run_id" in definitions()[name] else ""
         tables[name] = world.rows(f"select * {stamps} from identity.candidate_{name} order by {order}")
     known = {row[0] for row in world.rows("describe identity.candidate")}
     out = ", ".join(name for name in _OF_THE_WORK.split(", ") if name in known)

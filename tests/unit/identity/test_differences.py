@@ -89,3 +89,24 @@ def test_a_reason_in_other_words_is_written(town, catalog, later, monkeypatch):
     reworded = "select bool_and(starts_with({}, 'because of ')) and count(*) > 0 from identity.{} where {} is not null"
     assert town.rows(reworded.format("status_reason", "identifiers", "status_rule")) == [(True,)]
     assert town.rows(reworded.format("reject_reason", "edges", "reject_rule")) == [(True,)]
+
+
+def test_the_look_up_follows_new_spellings_and_numbers_that_become_ambiguous(town, catalog, later):
+    town.add("customer_records", source_customer_id="k1", phone="020 7946 0958", country="GB")
+    resolve_both(town, later(1), catalog)
+    assert town.customer("020 7946 0958") == town.customer("k1")
+    town.add("orders", email=" Person2@POST.net ")
+    town.build(later(2))
+    assert town.rows("select raw_value from identity.candidate_identifier_lookup_rows order by all") == [
+        (" Person2@POST.net ",),
+        ("person2@post.net",),
+    ]
+    resolve_both(town, later(2), catalog)
+    assert town.customer(" Person2@POST.net ") == town.customer("k2")
+    # The same digits dialled elsewhere are another number, and the first gains a spelling on that day.
+    town.add("customer_records", source_customer_id="k3", phone="020 7946 0958", country="PL")
+    town.add("customer_records", source_customer_id="k1", phone="020 79460958", country="GB")
+    resolve_both(town, later(3), catalog)
+    assert town.customer("020 7946 0958") is None
+    assert town.customer("020 79460958") == town.customer("k1")
+    assert resolve_both(town, later(4), catalog) == 0
