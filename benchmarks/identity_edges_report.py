@@ -11,8 +11,8 @@ Figures = dict[str, Any]
 TITLE = "Identity, 10 million edges"
 
 _HEADER = (
-    "| way | CPU s | wall s | peak MiB | against the limit | customers or components |\n"
-    "| --- | ---: | ---: | ---: | ---: | ---: |"
+    "| way | CPU s | wall s | peak MiB | against the limit | CPU s with evidence | customers or components |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
 )
 _NAMES = {
     "limit": "limit: scipy, and the SQL that feeds it and writes the map",
@@ -34,8 +34,9 @@ def render(figures: Figures) -> str:
         f"{world['edges']:,} edges between {world['identifiers']:,} identifiers, already in the warehouse as integers; "
         f"the day after brings {world['edges_of_the_second_day']:,} more, of newcomers and of people known. One "
         f"cookie in five hundred is two people's: the stage tries {ways['stage']['edges_tried_singly']:,} edges one by "
-        "one. Each way runs in a process of its own. The stage also publishes the evidence, and completes the "
-        "components for profiles and consents after an increment: neither is counted here."
+        "one. Each way runs in a process of its own. The stage also writes the evidence (identifiers and edges, with "
+        "what was decided of each), which has a column of its own; what follows for profiles and consents is not "
+        "counted here."
     )
     table = "\n".join([_HEADER, *(_row(name, ways) for name in _NAMES)])
     how = (
@@ -51,10 +52,10 @@ def _aims(ways: dict[str, Figures]) -> Iterator[str]:
     yield _aim(text, is_met=bare <= _MOST)
     peak = max(ways[name]["peak_bytes"] >> 20 for name in ("stage", "second_day_whole", "second_day_changed"))
     yield _aim(f"at most {_MEMORY:,} MiB; {peak:,}", is_met=peak <= _MEMORY)
-    gain = ways["second_day_whole"]["cpu"] / ways["second_day_changed"]["cpu"]
-    yield _aim(
-        f"a day's increment at least {_LEAST:g} × cheaper than a full solve; {gain:.1f} ×", is_met=gain >= _LEAST
-    )
+    whole, changed = ways["second_day_whole"], ways["second_day_changed"]
+    bare, full = (whole[name] / changed[name] for name in ("cpu", "cpu_with_evidence"))
+    text = f"a day's increment at least {_LEAST:g} × cheaper than a full solve; {bare:.1f} ×, and {full:.1f} × with "
+    yield _aim(f"{text}the evidence", is_met=min(bare, full) >= _LEAST)
 
 
 def _aim(text: str, *, is_met: bool) -> str:
@@ -69,6 +70,7 @@ def _row(name: str, ways: dict[str, Figures]) -> str:
         f"{one['wall']:.1f}",
         f"{one['peak_bytes'] >> 20:,}",
         f"{one['cpu'] / ways['limit']['cpu']:.1f}",
+        f"{one['cpu_with_evidence']:.1f}" if "cpu_with_evidence" in one else "",
         f"{one['components']:,}",
     ]
     return f"| {' | '.join(cells)} |"

@@ -11,7 +11,7 @@ from segmentation.identity.components import Integers
 from segmentation.warehouse import Connection
 
 #: Keys whose rows share a checksum, as a power of two: small enough that few unchanged rows are compared.
-_BUCKET_BITS = 4
+_BUCKET_BITS = 2
 
 Hashes = NDArray[np.uint64]
 

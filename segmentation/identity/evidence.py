@@ -53,8 +53,8 @@ def write_edges(con: Connection, run: Run) -> None:
     partial = is_partial(con)
     links = "links"
     if partial:
-        refused = f"select distinct node_a, node_b, reject_rule from {{}} where {REFUSED_IN_PART}"
-        now, then = refused.format("links"), refused.format("identity.edges")
+        now = f"select distinct node_a, node_b, reject_rule from links where {REFUSED_IN_PART}"
+        then = "select node_a, node_b, reject_rule from refused_then"
         con.execute(
             "create or replace temp table rewritten as select node_a from differing_edges union "
             f"select node_a from ({now} except {then}) union select node_a from ({then} except {now}) union "

@@ -123,8 +123,8 @@ def _decide_all_links(con: Connection) -> None:
     con.execute(
         "create or replace temp table refused as select distinct node_a, node_b, reject_rule as rule from links "
         f"where {REFUSED_IN_PART} union all "
-        "select node_a, node_b, any_value(reject_rule) from identity.edges "
-        f"where {REFUSED_IN_PART} and node_a not in (select node_id from touched_nodes) group by node_a, node_b"
+        "select node_a, node_b, any_value(reject_rule) from refused_then "
+        "where node_a not in (select node_id from touched_nodes) group by node_a, node_b"
     )
     con.execute(
         "update all_links set reject_rule = r.rule from refused as r "

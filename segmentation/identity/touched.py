@@ -30,7 +30,7 @@ _TELLING_OF_AN_EDGE = (
 _TELLING_OF_AN_IDENTIFIER = "node_id, first_seen_at"
 
 #: Temporary tables that `find_touched` leaves until the candidate is complete.
-LEFT_BY_TOUCHED = ("differing_edges", "differing_nodes", "touched_nodes", "touched_customers")
+LEFT_BY_TOUCHED = ("differing_edges", "differing_nodes", "touched_nodes", "touched_customers", "refused_then")
 
 
 def find_touched(con: Connection) -> None:
@@ -40,7 +40,8 @@ def find_touched(con: Connection) -> None:
     pass over both to sum up hashes; only what lies near a difference is compared row by row. Writes temporary tables
     ``differing_edges(node_a)`` and ``differing_nodes(node_id)``, where any row of `identity.edges` or
     `identity.identifiers` is to change (edges that R4 decides otherwise apart), and ``touched_nodes(node_id)`` and
-    ``touched_customers(customer_id)``, what is to be solved anew.
+    ``touched_customers(customer_id)``, what is to be solved anew, and ``refused_then(node_a, node_b, reject_rule)``,
+    what R4 refused when it last decided.
     """
     _find_differing(con)
     _find_changed(con)
@@ -62,14 +63,13 @@ def _find_differing(con: Connection) -> None:
         "node_a",
     )
     _keep(con, "differing_edges", "node_a", edges)
-    # What was erased stays as it is, unless it was seen again.
-    erased = "select node_id from identity.identifiers where status = 'erased'"
+    published = f"select {_OF_AN_IDENTIFIER}, status, status_rule from identity.identifiers where status"
     nodes = find_differing(
         con,
         f"select {_OF_AN_IDENTIFIER}, coalesce(x.status, 'active') as status, x.status_rule "
         "from nodes left join excluded as x using (node_id)",
-        f"select {_OF_AN_IDENTIFIER}, status, status_rule from identity.identifiers where status <> 'erased' "
-        f"or node_id in (select node_id from nodes where node_id in ({erased}))",
+        # What was erased stays as it is, unless it was seen again.
+        f"{published} <> 'erased' union all {published} = 'erased' and node_id in (select node_id from nodes)",
         "node_id",
     )
     _keep(con, "differing_nodes", "node_id", nodes)
@@ -116,10 +116,13 @@ def _reach(con: Connection) -> None:
 
     Customers between whom an edge was refused by R4 came from one component; those edges are few.
     """
+    con.execute(
+        "create or replace temp table refused_then as select distinct node_a, node_b, reject_rule from identity.edges "
+        f"where {REFUSED_IN_PART}"
+    )
     pairs = con.execute(
         "select distinct a.customer_seq as customer_a, b.customer_seq as customer_b from "
-        f"(select node_a, node_b from identity.edges where {REFUSED_IN_PART}) as e "
-        "join identity.identifier_map as m on m.node_id = e.node_a "
+        "refused_then as e join identity.identifier_map as m on m.node_id = e.node_a "
         "join identity.identifier_map as n on n.node_id = e.node_b "
         "join identity.customers as a on a.customer_id = m.customer_id "
         "join identity.customers as b on b.customer_id = n.customer_id"
