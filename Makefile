@@ -28,10 +28,10 @@ dev: $(STAMP) ## Serve the Dagster UI, with schedules and sensors on.
 	@$(BIN)/strata dev
 
 test: $(STAMP) ## Run all tests but the slow ones.
-	@$(PYTEST) -m "not slow"
+	@$(PYTEST) -m "not slow" $(if $(COVERAGE),--cov --cov-report=term)
 
-coverage: $(STAMP) ## Run them and require that they cover the domain (takes an eighth longer).
-	@$(PYTEST) -m "not slow" --cov --cov-report=term
+coverage: ## Run them and require that they cover the domain (takes an eighth longer).
+	@$(MAKE) --no-print-directory test COVERAGE=1
 
 test-slow: $(STAMP) ## Run the slow tests.
 	@$(PYTEST) -m slow
