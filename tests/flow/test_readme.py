@@ -201,6 +201,14 @@ def load_mapping(example: Example, catalog: Path) -> None:
 
 
 def load_segment(example: Example, catalog: Path) -> None:
+    groups = catalog / "groups.yml"
+    # A group that only the page speaks of is made for its example.
+    for key in set(example.content.get("groups", ())) - {
+        one["key"] for one in yaml.safe_load(groups.read_text())["groups"]
+    }:
+        groups.write_text(
+            f"{groups.read_text()}  - {{key: {key}, name: {key}, description: {key}}}\n", encoding="utf-8"
+        )
     (catalog / "segments" / f"{example.content['key']}.yml").write_text(example.text, encoding="utf-8")
     assert validate_catalog(catalog, load_contract(ROOT / "dbt_project")) == []
 
