@@ -205,7 +205,7 @@ def test_readers_get_no_raw_sources_and_no_candidates(week_later: Path, installa
     with house.settings.warehouse.read() as con:
         found = con.execute("select table_schema, table_name from information_schema.tables").fetchall()
         copied = con.execute("from segments.membership order by all").fetchall()
-    assert {table for schema, table in found if schema == "sources"} == {"files"}
+    assert {table for schema, table in found if schema == "sources"} == {"files", "withheld"}
     assert [table for _, table in found if table == "candidate" or table.startswith("candidate_")] == []
     assert {"staging", "intermediate"}.isdisjoint(schema for schema, _ in found)
     assert copied == house.sql("from segments.membership order by all")
