@@ -169,6 +169,11 @@ def _count_contradicted(con: Connection) -> int:
     return int(contradicted)
 
 
+#: Pairs whose records are both still there and may link.
+_MAY_LINK = (
+    "node_a in (select node_id from nodes) and node_b in (select node_id from nodes) "
+    "and node_a not in (select node_id from excluded) and node_b not in (select node_id from excluded)"
+)
 _ADMITTED = f"select node_a, node_b from links where tier = {MATCH_TIER} and reject_rule is null"
 
 
@@ -185,8 +190,7 @@ def _write_labelled(con: Connection) -> None:
     """Link what people call a match, where both records are still there and may link."""
     con.execute(
         "insert into match_links select node_a, node_b, false from match_said where verdict = 'match' "
-        "and node_a <> node_b and node_a in (select node_id from nodes) and node_b in (select node_id from nodes) "
-        "and node_a not in (select node_id from excluded) and node_b not in (select node_id from excluded)"
+        f"and node_a <> node_b and {_MAY_LINK}"
     )
 
 
@@ -222,7 +226,7 @@ def _write_automatic(con: Connection, rules: IdentifierRules, matching: Matching
     con.execute(
         "insert into match_links with pairs as (select c.node_a, c.node_b, c.match_weight "
         "from identity.match_candidates as c join match_dense using (node_a, node_b) "
-        "where c.match_probability >= $start), "
+        f"where c.match_probability >= $start and {_MAY_LINK}), "
         # A pair from the side of each of its records: whom it would link with, where a customer holds one such.
         f"sides as ({_sides('pairs', single)}), "
         # Whom people say that a record belongs with leaves no room for another of that kind.

@@ -6,6 +6,7 @@ import pytest
 
 from segmentation.identity.matching import links
 from segmentation.identity.matching.labels import Pair, Precision, assess, draw_sample
+from segmentation.identity.rule_book import Draft, add_rule
 from segmentation.warehouse import transaction
 
 from .town import (
@@ -115,6 +116,18 @@ def test_what_people_say_goes_before_the_likelier(town, three, matching, later, 
     report = resolve(town, later(2), matching)
     assert admitted(town) == [said]
     assert report.facts["n_match_links_automatic"] == 0
+
+
+def test_a_record_that_may_not_link_is_linked_by_no_guess(town, three, matching, later, trusted, monkeypatch):
+    low, middle, high = three
+    # Pairs are kept although a record of theirs is compared no more.
+    monkeypatch.setattr(links, "update_candidates", lambda *_: 0)
+    propose(town, (low, middle, 15.0), (middle, high, 30.0))
+    with transaction(town.con):
+        add_rule(town.con, town.catalog.rules, Draft("block_value", nodes=(high,)), SIGNED)
+    report = resolve(town, later(2), matching)
+    assert admitted(town) == [(low, middle)]
+    assert report.facts["n_match_links_automatic"] == 1
 
 
 def test_a_run_adds_no_more_than_the_catalog_allows_and_keeps_what_it_added(known, matching, later, trusted):
